@@ -1,0 +1,1 @@
+"""From windows of telemetry to calibrated risk."""

@@ -1,0 +1,1 @@
+"""Streamlit screens, one file each: read widgets, call one function, draw."""

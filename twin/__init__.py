@@ -1,0 +1,1 @@
+"""The synchronised replica: state, agenda, processes, engine, ensemble, emulator and telemetry stores."""

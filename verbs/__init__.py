@@ -1,0 +1,1 @@
+"""What each command of the shell does; imported only when its verb is called."""
