@@ -1,0 +1,100 @@
+"""The store that forgets: telemetry in this process's memory, for tests and replays; the rules in plain Python."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Sequence
+
+from twin.store import (
+    BAD_EVENT,
+    REFUSALS_KEPT,
+    Batch,
+    Event,
+    Newest,
+    Refusal,
+    event_ok,
+    in_order,
+    newest_of,
+    storable,
+)
+
+
+class MemoryStore:
+    """A `twin.store.Store` of plain lists and dictionaries."""
+
+    def __init__(self) -> None:
+        self._values: dict[tuple[int, str, str], float] = {}
+        self._newest: dict[tuple[str, str], tuple[int, float]] = {}
+        self._arrived: list[Batch] = []
+        self._events: dict[tuple[int, str, str, str], Event] = {}
+        self._refused: Counter[str] = Counter()
+        self._aside: deque[Refusal] = deque(maxlen=REFUSALS_KEPT)
+
+    def write(self, batch: Batch) -> int:
+        good, bad = storable(batch)
+        self.refuse_all(bad)
+        for time_ms, component, channel, value in good.rows():
+            self._values[time_ms, component, channel] = value
+            if time_ms >= self._newest.get((component, channel), (0, 0.0))[0]:
+                self._newest[component, channel] = (time_ms, value)
+        if len(good):
+            self._arrived.append(good)
+        return len(good)
+
+    def write_events(self, events: Sequence[Event]) -> int:
+        good = [event for event in events if event_ok(event)]
+        self._refused.update({BAD_EVENT: len(events) - len(good)} if len(good) < len(events) else {})
+        self._events.update({(e.time_ms, e.component, e.type, e.code): e for e in good})
+        return len(good)
+
+    def read(
+        self, components: Sequence[str] | None, channels: Sequence[str] | None, start_ms: int, end_ms: int
+    ) -> Batch:
+        of_component = None if components is None else set(components)
+        of_channel = None if channels is None else set(channels)
+        rows = [
+            (*key, value)
+            for key, value in self._values.items()
+            if start_ms <= key[0] < end_ms
+            and (of_component is None or key[1] in of_component)
+            and (of_channel is None or key[2] in of_channel)
+        ]
+        return in_order(Batch.from_rows(rows))
+
+    def newest(self, channel: str | None = None) -> Newest:
+        return newest_of(
+            (time_ms, component, of_channel, value)
+            for (component, of_channel), (time_ms, value) in self._newest.items()
+            if channel is None or of_channel == channel
+        )
+
+    def components(self) -> list[str]:
+        return sorted({component for component, _ in self._newest})
+
+    def events(self, start_ms: int, end_ms: int) -> list[Event]:
+        return [self._events[key] for key in sorted(self._events) if start_ms <= key[0] < end_ms]
+
+    def tail(self, cursor: int) -> tuple[Batch, int]:
+        return Batch.joined(self._arrived[cursor:]), len(self._arrived)
+
+    def tail_end(self) -> int:
+        return len(self._arrived)
+
+    def refuse(self, component: str, channel: str, time_ms: int, value: float, reason: str) -> None:
+        self.refuse_all([Refusal(time_ms, component, channel, value, reason)])
+
+    def refuse_all(self, refusals: Sequence[Refusal]) -> None:
+        self._refused.update(refusal.reason for refusal in refusals)
+        self._aside.extend(refusals)
+
+    def refused(self) -> dict[str, int]:
+        return dict(self._refused)
+
+    def refusals(self) -> list[Refusal]:
+        return list(self._aside)
+
+    def flush(self) -> None:
+        """Everything is readable at once."""
+
+    def close(self) -> None:
+        """Nothing to let go of."""

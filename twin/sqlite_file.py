@@ -1,0 +1,134 @@
+"""The one telemetry file, `telemetry.sqlite`: its tables, its version, and how two processes share it.
+
+WAL mode lets the app read while worker and emulator write. `synchronous = NORMAL`: a batch that was acknowledged
+survives the death of any process; the last ones before a power cut may be lost, which telemetry can bear (plans and
+approvals live in the ledger, which is FULL).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from plant.errors import StoreUnavailable
+
+SCHEMA_VERSION = 1
+
+# How long one process waits for another's transaction before it gives up.
+BUSY_TIMEOUT_S = 15.0
+
+# `reading` is kept by series and time, so that a window of one channel lies together; `arrival` holds every batch once
+# more as three blobs (series int32, time int64, value float64, little-endian) in the order it came: cheap to append and
+# to follow. `series` carries the newest value, so nobody searches for it. `channel.rank` is the alphabetical order.
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS component (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS channel (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, rank INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS series (
+    id INTEGER PRIMARY KEY, component_id INTEGER NOT NULL, channel_id INTEGER NOT NULL,
+    newest_ms INTEGER NOT NULL DEFAULT -1, newest_value REAL NOT NULL DEFAULT 0, UNIQUE (component_id, channel_id));
+CREATE TABLE IF NOT EXISTS reading (
+    series_id INTEGER NOT NULL, time_ms INTEGER NOT NULL, value REAL NOT NULL,
+    PRIMARY KEY (series_id, time_ms)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS arrival (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, series BLOB NOT NULL, time_ms BLOB NOT NULL, value BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS event (
+    time_ms INTEGER NOT NULL, component TEXT NOT NULL, type TEXT NOT NULL, code TEXT NOT NULL, text TEXT NOT NULL,
+    PRIMARY KEY (time_ms, component, type, code)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS refused (reason TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS refusal (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, time_ms INTEGER NOT NULL, component TEXT NOT NULL, channel TEXT NOT NULL,
+    value REAL, reason TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS board (key TEXT PRIMARY KEY, text TEXT NOT NULL, updated_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS history (
+    topic TEXT NOT NULL, at_ms INTEGER NOT NULL, component TEXT NOT NULL, text TEXT NOT NULL,
+    PRIMARY KEY (topic, component, at_ms)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS history_by_time ON history (topic, at_ms);
+"""
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """Open (and, unless read-only, make) the telemetry file; StoreUnavailable says what is wrong with it."""
+    with speaking_of(path):
+        if read_only and not path.is_file():
+            raise StoreUnavailable(
+                where=str(path), found="no telemetry yet", cure="start `foretwin demo` or `foretwin run`"
+            )
+        if not read_only:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        mode = "ro" if read_only else "rwc"
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=BUSY_TIMEOUT_S,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            _prepare(connection, path, read_only=read_only)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
+    found = _version(connection)
+    if found is not None and found > SCHEMA_VERSION:
+        raise StoreUnavailable(
+            where=str(path),
+            found=f"written by a newer Foretwin (schema {found})",
+            allowed=f"schema up to {SCHEMA_VERSION}",
+            cure="update this Foretwin, or set FORETWIN_HOME to another folder",
+        )
+    if not read_only:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        # 64 MB of pages: the leaves of a day's series stay in memory while they are written to.
+        connection.execute("PRAGMA cache_size = -65536")
+    if found is None:
+        if read_only:
+            raise StoreUnavailable(where=str(path), found="no Foretwin telemetry file", cure="check FORETWIN_HOME")
+        with transaction(connection):
+            for statement in filter(str.strip, SCHEMA.split(";")):
+                connection.execute(statement)
+            connection.execute("INSERT OR IGNORE INTO meta VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),))
+
+
+def _version(connection: sqlite3.Connection) -> int | None:
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
+        return None
+    row = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
+    return int(row[0]) if row else None
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing, and the right to write from the start (so that two writers queue instead of failing)."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+@contextmanager
+def speaking_of(path: Path) -> Iterator[None]:
+    """Turn the database's own errors into StoreUnavailable that names the file."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        cures = {
+            "file is not a database": "move the file away; it is not a telemetry file",
+            "database disk image is malformed": "restore a backup (`foretwin restore`)",
+            "database or disk is full": "free some disk space",
+            "database is locked": "another process holds the file; stop it or wait",
+        }
+        raise StoreUnavailable(
+            where=str(path), found=str(error), cure=cures.get(str(error), "check the path and its permissions")
+        ) from error
