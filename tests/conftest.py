@@ -1,0 +1,60 @@
+"""What every test may ask for, and the two rules of the suite: named skips only, no skip at all in `make test-all`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED_ABSENT = "the shared data sets are not beside this checkout (../shared/data)"
+
+try:
+    from hypothesis import settings
+except ImportError:  # a plain interpreter can still collect what needs no Hypothesis
+    pass
+else:
+    # Same examples on every machine and no deadline, which a busy machine would break; `explore` looks for new ones.
+    settings.register_profile("house", deadline=None, derandomize=True, print_blob=True)
+    settings.register_profile("explore", deadline=None, max_examples=1000, print_blob=True)
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the real data sets; skips with the one reason that `make test-all` accepts where it is absent."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(SHARED_ABSENT)
+    return folder
+
+
+def skips_are_refused() -> bool:
+    """`make test-all` sets it: a test that cannot run there is a failure, not a footnote."""
+    return os.environ.get("FORETWIN_NO_SKIPS") == "1"
+
+
+def refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Turn a skipped report into a failed one, unless it is an expected failure or the shared data are truly absent."""
+    if not (skips_are_refused() and report.skipped) or hasattr(report, "wasxfail"):
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if SHARED_ABSENT in reason and not (ROOT.parent / "shared" / "data").is_dir():
+        return
+    report.outcome = "failed"
+    report.longrepr = f"{report.nodeid}: skipped where no skip is allowed ({reason}); run `make servers` first"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> object:
+    report = yield
+    refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> object:
+    report = yield
+    refuse_skip(report)
+    return report
