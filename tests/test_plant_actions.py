@@ -23,8 +23,6 @@ def plan(*steps: Action, label: str = "cap", **more) -> Plan:
     return Plan(label, steps or (cap(),), **fields)
 
 
-# --- strategies -------------------------------------------------------------------------------------------------------
-
 names = st.text(st.characters(min_codepoint=32, exclude_categories=("Cs", "Cc")), min_size=1, max_size=12)
 scopes = st.lists(names.map(lambda n: "r/" + n), min_size=1, max_size=4, unique=True).map(tuple)
 waits = st.fixed_dictionaries({}, optional={"after_s": st.floats(0, 604_800), "when": st.sampled_from(TRIGGERS)})
@@ -86,9 +84,6 @@ def test_two_plans_share_an_identity_exactly_when_they_are_equal(one, other):
     assert (one.id == other.id) == (one == other)
 
 
-# --- identity ---------------------------------------------------------------------------------------------------------
-
-
 def test_the_order_and_the_number_type_of_what_was_typed_do_not_change_the_identity():
     a = plan(Action("cap_power", (HALL,), (("cap_frac", 1), ("after_s", 30))))
     b = plan(Action("cap_power", (HALL,), (("after_s", 30.0), ("cap_frac", 1.0))))
@@ -124,9 +119,6 @@ def test_the_identity_of_a_known_plan_never_changes():
     assert plan().id == "6c79fb1aae87a13d"
 
 
-# --- the closed set ---------------------------------------------------------------------------------------------------
-
-
 def test_each_kind_states_its_conditions_timeout_and_tier():
     assert len(KINDS) == 10
     for kind in KINDS:
@@ -152,8 +144,6 @@ def test_a_plan_is_as_dangerous_as_its_most_dangerous_step():
     assert plan(Action.of("cordon", [HALL])).tier == 1
     assert plan(Action.of("cordon", [HALL]), Action.of("requeue", [HALL])).tier == 3
 
-
-# --- refusals ---------------------------------------------------------------------------------------------------------
 
 BAD_ACTIONS = {
     "unknown kind": lambda: Action("reboot", (HALL,)),

@@ -1,0 +1,95 @@
+"""SchedulerPort: what Foretwin may see of and ask from the scheduler that runs the real jobs.
+
+The laws every implementation keeps (`tests/test_scheduler_port.py` holds each one to them):
+1. `key` names one call for ever. The same key with the same content answers the same receipt and has no second effect;
+   with other content it is refused (`code` "key_reused") and changes nothing.
+2. `epoch` is a fencing number. A call older than the newest epoch seen is refused ("fenced"), leaves no trace and does
+   not use up its key.
+3. `query(key)` tells what became of a call, None if it never arrived. A long call answers "accepted" first.
+4. `uncordon` and `uncap` remove only what calls of the same plan set; what a person set stays.
+5. A call is all or nothing, and an empty or unknown list is refused: it never comes to mean "everything".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+ReceiptStatus = Literal["done", "accepted", "rejected", "unknown"]
+ReceiptCode = Literal["", "fenced", "key_reused"]
+JobPhase = Literal["queued", "running", "moving", "draining", "held", "done"]
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a port answered to one call; `code` tells a refusal of the call itself from a refusal of its content."""
+
+    key: str
+    status: ReceiptStatus
+    detail: str = ""
+    at_ms: int = 0
+    code: ReceiptCode = ""
+
+
+@dataclass(frozen=True)
+class JobView:
+    """One job as the scheduler sees it; a larger priority is more important, a moving job still holds its old nodes."""
+
+    id: str
+    job_class: str
+    hall: str
+    nodes: tuple[str, ...]
+    phase: JobPhase
+    priority: int = 0
+
+
+@dataclass(frozen=True)
+class NodeView:
+    """One node: who keeps new jobs off it (plan ids and people), the power cap in force (1.0: none), free for a job."""
+
+    id: str
+    hall: str
+    up: bool = True
+    cordoned_by: tuple[str, ...] = ()
+    cap_frac: float = 1.0
+    free: bool = True
+
+
+class SchedulerPort(Protocol):
+    """See the laws above. Jobs and nodes are ids; `cap_frac` is a fraction of peak power."""
+
+    def observe(self) -> list[JobView]: ...
+
+    def nodes(self) -> list[NodeView]: ...
+
+    def cordon(self, key: str, epoch: int, nodes: Sequence[str], reason: str) -> Receipt: ...
+
+    def uncordon(self, key: str, epoch: int, nodes: Sequence[str]) -> Receipt: ...
+
+    def cap(self, key: str, epoch: int, nodes: Sequence[str], cap_frac: float) -> Receipt: ...
+
+    def uncap(self, key: str, epoch: int, nodes: Sequence[str]) -> Receipt: ...
+
+    def move(self, key: str, epoch: int, jobs: Sequence[str], to_hall: str, concurrent: int) -> Receipt:
+        """Bring running jobs to another hall, the most important first, at most `concurrent` at a time."""
+        ...
+
+    def drain(self, key: str, epoch: int, jobs: Sequence[str]) -> Receipt:
+        """Put each job back into the queue at its next checkpoint."""
+        ...
+
+    def requeue(self, key: str, epoch: int, jobs: Sequence[str]) -> Receipt:
+        """Put each job back into the queue now; work since its last checkpoint is lost."""
+        ...
+
+    def hold_job(self, key: str, epoch: int, jobs: Sequence[str], held: bool = True) -> Receipt:
+        """Keep queued jobs from starting, or with held=False let them start again."""
+        ...
+
+    def query(self, key: str) -> Receipt | None: ...
+
+
+def owner(key: str) -> str:
+    """Whose call this is: the plan id before the step number of a key such as `9f2c…:0`."""
+    return key.partition(":")[0]
