@@ -142,7 +142,7 @@ def test_package_doors_hold_no_logic():
 
 # --- clocks and chance ------------------------------------------------------------------------
 
-CLOCKS = re.compile(r"^(datetime\.)?(datetime|date)\.(now|utcnow|today)$|^time\.(time|time_ns|localtime|gmtime)$")
+CLOCKS = re.compile(r"^(\w+\.)?_?(datetime|date)\.(now|utcnow|today)$|^_?time\.(time|time_ns|localtime|gmtime)$")
 CHANCE = re.compile(r"^(random|secrets)\.|^os\.urandom$|^uuid\.uuid[14]$")
 SEEDED = {"Generator", "SeedSequence", "Philox", "PCG64", "BitGenerator"}
 
@@ -183,6 +183,7 @@ def test_no_clock_and_no_chance_below_the_front_doors_and_the_loop():
     [
         ("datetime.now(UTC)", True),
         ("datetime.datetime.utcnow()", True),
+        ("dt.datetime.now()", True),
         ("time.time()", True),
         ("np.random.rand(3)", True),
         ("np.random.default_rng()", True),
