@@ -1,0 +1,170 @@
+"""The real week: the twin runs the real jobs, its node law is fitted on some days, its error is reported on others.
+
+Rows are open loop (no reading of the test window is used) and 10 min and 1 h ahead (the workload known, the power
+corrected by the readings so far), beside persistence and beside the regression refitted in the same run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plant.errors import ConfigError
+from twin.evaluate import Forecasts, row
+from twin.metrics import below_frac, mape
+from twin.powerfit import Features, PowerLaw, features_of, fit_power, out_of_fold_kw
+from twin.residual import HELD, Correction, choose, forecast_kw
+from twin.week import WeekData
+from twin.weekbase import CONCAVE, REGRESSIONS, regression_kw, task_sums
+from twin.window import parse_window, require_apart
+
+Floats = NDArray[np.float64]
+
+HORIZONS_S = (600, 3600)
+LAWS = ("linear", "concave", "packages")
+LEAST_FIT_SAMPLES = 240
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The twin of one week after fitting: the chosen law, all laws tried, and what each says (samples,) in kW."""
+
+    law: PowerLaw
+    laws: tuple[PowerLaw, ...]
+    said_kw: dict[str, Floats]
+    out_of_fold_kw: Floats
+
+
+def windows(week: WeekData, fit: str | None, test: str | None) -> tuple[slice, slice]:
+    """Return the fit and test windows as samples; None takes the mapping's. Raises ConfigError."""
+    n, split = len(week.power_kw), week.mapping.split
+    fitted = parse_window(fit or split.fit, week.epoch_ms, week.step_ms, n, "--fit")
+    tested = parse_window(test or split.test, week.epoch_ms, week.step_ms, n, "--test")
+    require_apart(fitted, tested)
+    readings = int(np.isfinite(week.power_kw[fitted]).sum())
+    if readings < LEAST_FIT_SAMPLES:
+        raise ConfigError(
+            where="--fit",
+            found=f"{readings} power readings in the window",
+            allowed=f"at least {LEAST_FIT_SAMPLES}",
+            cure="choose a longer window",
+        )
+    return fitted, tested
+
+
+def fit_week(week: WeekData, util_frac: Floats, fit: slice) -> Fitted:
+    """Fit every law on the fit window and choose the one with the least cross-validated error there."""
+    hosts, step_s = week.mapping.hosts, week.step_ms / 1000.0
+    features = features_of(util_frac, hosts.cores)
+    laws = tuple(_fit(name, week, features, fit) for name in LAWS)
+    law = min(laws, key=lambda each: each.cv_mape)
+    apart = out_of_fold_kw(law, features, week.power_kw, fit, step_s)
+    return Fitted(law, laws, {each.name: each.site_kw(features) for each in laws}, apart)
+
+
+def _fit(name: str, week: WeekData, features: Features, fit: slice) -> PowerLaw:
+    hosts = week.mapping.hosts
+    return fit_power(
+        features,
+        week.power_kw,
+        fit,
+        step_s=week.step_ms / 1000.0,
+        cores=hosts.cores,
+        packages=hosts.packages,
+        name=name,
+    )
+
+
+def evaluate_week(week: WeekData, util_frac: Floats, fit: slice, test: slice, seed: int) -> dict[str, Any]:
+    """Return the `results` of `evaluate sync` from the node utilisations (samples, hosts) the twin's run gave."""
+    fitted = fit_week(week, util_frac, fit)
+    sums = task_sums(week, len(week.power_kw))
+    regressions = {name: regression_kw(sums, week.power_kw, fit, name) for name in REGRESSIONS}
+    rows = [_row(week, fitted, regressions[CONCAVE], fit, test, seed, horizon_s) for horizon_s in (0, *HORIZONS_S)]
+    return {
+        "rows": rows,
+        "in_sync": _in_sync(rows),
+        "in_sync_rule": "open loop below 10 % error for >= 90 % of the time, better than persistence at each horizon",
+        "laws": [_law(week, law, fitted, test) for law in fitted.laws],
+        "law": fitted.law.name,
+        "regressions": [{"name": n, "mape": _mape(week, said, test)} for n, said in regressions.items()],
+        "hosts": week.mapping.hosts.count,
+        "tasks": len(week.task_ids),
+        "tasks_without_profile": int(week.no_profile.sum()),
+        "tasks_without_profile_rule": week.mapping.fragments.missing,
+        "refused_by_reason": dict(week.refused),
+    }
+
+
+def _row(
+    week: WeekData, fitted: Fitted, regression: Floats, fit: slice, test: slice, seed: int, horizon_s: int
+) -> dict[str, Any]:
+    """One row: the correction is chosen on the fit window out of fold, the baseline holds its last residual."""
+    power, model, step_s = week.power_kw, fitted.said_kw[fitted.law.name], week.step_ms / 1000.0
+    steps = round(horizon_s / step_s)
+    extra: dict[str, Any] = {}
+    twin, rehearsed, base = model, fitted.out_of_fold_kw, regression
+    if steps:
+        correction, held = choose(power, rehearsed, fit, steps), Correction(steps, *HELD)
+        twin = forecast_kw(model, power - model, correction)
+        rehearsed = np.stack([forecast_kw(m, power - m, correction) for m in rehearsed])
+        base = forecast_kw(regression, power - regression, held)
+        extra = {
+            "held_mape": _mape(week, forecast_kw(model, power - model, held), test),
+            "gain": correction.gain,
+            "damping": correction.damping,
+        }
+    low, high = _interval(power, rehearsed, twin, fit)
+    persistence = _persistence(power, steps) if steps else None
+    said = Forecasts(power, twin, base, persistence, low, high)
+    return row("power", horizon_s, said, test, step_s=step_s, seed=seed, refused=_refused(week)) | extra
+
+
+def _interval(power: Floats, rehearsed: Floats, twin: Floats, fit: slice) -> tuple[Floats, Floats]:
+    """The 80 % interval: the twin times the 10 % and 90 % quantiles of measured over forecast in the fit window."""
+    low, high = np.nanquantile((power / rehearsed)[:, fit], [0.1, 0.9])
+    return twin * low, twin * high
+
+
+def _persistence(power: Floats, steps: int) -> Floats:
+    """The newest reading at least `steps` old (a missing one is replaced by the one before it)."""
+    index = np.where(np.isfinite(power), np.arange(len(power)), -1)
+    newest = np.maximum.accumulate(index)
+    held = np.where(newest >= 0, power[np.maximum(newest, 0)], np.nan)
+    return np.concatenate([np.full(min(steps, len(power)), np.nan), held[:-steps]])
+
+
+def _refused(week: WeekData) -> int:
+    return sum(n for reason, n in week.refused.items() if reason.startswith("power"))
+
+
+def _mape(week: WeekData, said: Floats, test: slice) -> float:
+    y, f = week.power_kw[test], said[test]
+    seen = np.isfinite(y) & np.isfinite(f)
+    return mape(y[seen], f[seen])
+
+
+def _law(week: WeekData, law: PowerLaw, fitted: Fitted, test: slice) -> dict[str, Any]:
+    y, f = week.power_kw[test], fitted.said_kw[law.name][test]
+    seen = np.isfinite(y)
+    return {
+        "name": law.name,
+        "mape": mape(y[seen], f[seen]),
+        "below_10pct_frac": below_frac(y[seen], f[seen]),
+        "cv_mape": law.cv_mape,
+        "idle_kw_per_host": law.base_kw / week.mapping.hosts.count,
+        "span_kw_per_host": law.span_kw,
+        "concave_frac": law.concave_frac,
+        "parts": dict(zip(law.parts, law.weight_kw, strict=True)),
+    }
+
+
+def _in_sync(rows: list[dict[str, Any]]) -> bool:
+    ahead = [r for r in rows if r["horizon_s"]]
+    followed = rows[0]["below_10pct_frac"] is not None and rows[0]["below_10pct_frac"] >= 0.9
+    return followed and all(
+        r["mape"] is not None and r["persistence_mape"] is not None and r["mape"] < r["persistence_mape"] for r in ahead
+    )
