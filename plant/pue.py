@@ -1,38 +1,19 @@
-"""Steady-state energy of a region at its design point: what the chain of UPS, fans, pumps and chillers takes.
+"""Steady-state energy of a region at its design point: what UPS, fans, pumps and chillers take on top of the servers.
 
-One utilisation, one outdoor temperature, everything settled, supply air and water at their set-points. UPS loss is taken to
-leave through electrical rooms, not through the halls; the loss of the hall walls is left out (it is below 2 % of the heat).
+One utilisation, one outdoor temperature, everything settled, supply air and water at their set-points; the same pure functions
+as the running twin. What a stated PUE holds beyond this chain (lighting, transformers, towers, humidity) is `other_kw_frac`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-COP_REFERENCE_C = 25.0
-# Below this outdoor temperature head-pressure control keeps the condenser warm, so COP rises no further [assumed].
-COP_COLDEST_C = 5.0
-COP_LEAST = 1.0
+import numpy as np
 
-
-def cop_at(cop: float, cop_per_k: float, outdoor_c: float) -> float:
-    """Heat removed per electricity at an outdoor temperature [C]; linear around 25 C, flat below 5 C, at least 1.
-
-    >>> cop_at(5.0, 0.1, 35.0)
-    4.0
-    """
-    return max(COP_LEAST, cop - cop_per_k * (max(outdoor_c, COP_COLDEST_C) - COP_REFERENCE_C))
-
-
-def ups_loss_kw(load_kw: float, rated_kw: float, loss: tuple[float, float, float]) -> float:
-    """Loss [kW] of a UPS: rated * (loss0 + loss1 x + loss2 x^2), x = load/rated (APC white paper 108 form)."""
-    x = load_kw / rated_kw
-    return rated_kw * (loss[0] + loss[1] * x + loss[2] * x * x)
-
-
-def fan_power_kw(flow_kw_per_k: float, installed_kw_per_k: float, installed_fan_kw: float) -> float:
-    """Power [kW] of cooling units that share an air flow equally: installed power times the cube of the speed fraction."""
-    speed_frac = min(1.0, flow_kw_per_k / installed_kw_per_k)
-    return installed_fan_kw * speed_frac * speed_frac * speed_frac
+from plant import cooling, power
+from plant.sitefile import NodeType
 
 
 @dataclass(frozen=True)
@@ -46,16 +27,65 @@ class DesignEnergy:
     chiller_kw: float
 
     @property
-    def chain_kw(self) -> float:
-        """Everything together."""
-        return self.it_kw + self.ups_loss_kw + self.fan_kw + self.pump_kw + self.chiller_kw
-
-    @property
     def pue(self) -> float:
-        """Facility power over IT power."""
-        return self.chain_kw / self.it_kw
+        """Facility power over IT power, without what `other_kw_frac` stands for."""
+        return (self.it_kw + self.ups_loss_kw + self.fan_kw + self.pump_kw + self.chiller_kw) / self.it_kw
 
 
-def chiller_power_kw(it_kw: float, fan_kw: float, pump_kw: float, cop: float) -> float:
-    """Electricity [kW] of chillers that carry away the heat of servers, fans and pumps."""
-    return (it_kw + fan_kw + pump_kw) / cop
+def node_design_kw(node: NodeType, util_frac: float) -> float:
+    """Power [kW] that a node draws from the UPS at a utilisation, power supply losses included."""
+    demand = power.node_demand_kw(
+        np.array(util_frac), np.array(node.idle_kw), np.array(node.peak_kw), np.array(node.concave_frac)
+    )
+    return float(power.psu_input_kw(demand, np.array(node.psu_rated_kw), np.array(float(node.psus))))
+
+
+def design_pue(parts: Mapping[str, Any], region: int) -> DesignEnergy:
+    """Energy of one region at design utilisation and mean outdoor temperature; `.pue` is the ratio.
+
+    `parts` are the arrays of a `Site` by name (`vars(site)` will do). A loop or UPS shared with another region counts by its
+    share of IT power.
+    """
+    sums = np.zeros(5)
+    for hall in np.flatnonzero(parts["hall_region"] == region):
+        sums += _hall_energy(parts, int(hall))
+    return DesignEnergy(*(float(value) for value in sums))
+
+
+def _hall_energy(parts: Mapping[str, Any], hall: int) -> Any:
+    """(IT, UPS loss, fans, pumps, chillers) of one hall [kW]."""
+    it_kw = float(parts["hall_design_kw"][hall])
+    outdoor_c = float(parts["region_outdoor_c"][parts["hall_region"][hall]])
+    racks, mine = parts["rack_hall"] == hall, parts["unit_hall"] == hall
+    cold = float((parts["rack_flow_kw_per_k"] * (1.0 - parts["rack_recirc_frac"]))[racks].sum())
+    speed_frac = min(1.0, cold / float(parts["unit_flow_kw_per_k"][mine].sum()))
+    fan_kw = float(parts["unit_fan_kw"][mine].sum()) * speed_frac**3
+    hot_c = float(parts["hall_supply_c"][hall]) + it_kw / cold
+    wall_kw = float(parts["hall_wall_kw_per_k"][hall]) * (hot_c - outdoor_c)
+    pump_kw = float(parts["loop_pump_kw"][parts["hall_loop"][hall]]) * _share(parts, hall, "hall_loop")
+    chiller_kw = (it_kw + fan_kw - wall_kw + pump_kw) / _loop_cop(parts, int(parts["hall_loop"][hall]), outdoor_c)
+    return np.array([it_kw, _ups_loss_kw(parts, hall), fan_kw, pump_kw, chiller_kw])
+
+
+def _share(parts: Mapping[str, Any], hall: int, group: str) -> float:
+    """Share of this hall in the IT power of all halls of its loop or UPS."""
+    it = parts["hall_design_kw"]
+    return float(it[hall] / it[parts[group] == parts[group][hall]].sum())
+
+
+def _loop_cop(parts: Mapping[str, Any], loop: int, outdoor_c: float) -> float:
+    """COP of the chillers in service at an outdoor temperature."""
+    first = np.flatnonzero((parts["chiller_loop"] == loop) & ~parts["chiller_standby"])[0]
+    return float(
+        cooling.chiller_cop(parts["chiller_cop"][first], parts["chiller_cop_per_k"][first], np.array(outdoor_c))
+    )
+
+
+def _ups_loss_kw(parts: Mapping[str, Any], hall: int) -> float:
+    """This hall's share of the loss of its UPS [kW]."""
+    ups = parts["hall_ups"][hall]
+    load = parts["hall_design_kw"][parts["hall_ups"] == ups].sum()
+    loss = power.ups_loss_kw(
+        load, *(parts[key][ups] for key in ("ups_rated_kw", "ups_loss0", "ups_loss1", "ups_loss2"))
+    )
+    return float(loss) * _share(parts, hall, "hall_ups")

@@ -35,6 +35,21 @@ def expand(pattern: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+def expand_path(pattern: str) -> tuple[str, ...]:
+    """All component ids a path with ranges stands for.
+
+    >>> expand_path("hk/zone-c/loop/ch[1-2]")
+    ('hk/zone-c/loop/ch1', 'hk/zone-c/loop/ch2')
+    """
+    paths = [""]
+    for step in pattern.split("/"):
+        names = expand(step)
+        if len(paths) * len(names) > MOST_NAMES:
+            raise ValueError(f"'{pattern}' stands for more than {MOST_NAMES} names; write a smaller range")
+        paths = [f"{path}/{name}" if path else name for path in paths for name in names]
+    return tuple(paths)
+
+
 def _numbers(inside: str, pattern: str) -> list[str]:
     """The numbers inside one pair of brackets, zero-padded."""
     numbers: list[str] = []

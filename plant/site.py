@@ -179,7 +179,12 @@ def did_you_mean(word: str, known: tuple[str, ...] | list[str]) -> str:
 
 
 def load_site(path: str | Path) -> Site:
-    """Read, check and compile a site file. Raises SiteFileError with every fault at once."""
+    """Read, check and compile a site file, given as a path or as the name of a shipped one (`tiny`, `hall`, `c3o`).
+
+    Raises SiteFileError with every fault at once.
+    """
+    from plant.files import shipped
     from plant.sitebuild import compile_site, read_site_file
 
-    return compile_site(read_site_file(path), str(path))
+    file = shipped("sites", path)
+    return compile_site(read_site_file(file), str(file))

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from plant import units
-from plant.errors import Fault, SiteFileError
-from plant.files import load_toml
-from plant.pue import DesignEnergy, chiller_power_kw, cop_at, fan_power_kw, ups_loss_kw
+from plant import sitechecks, units
+from plant.errors import SiteFileError
+from plant.files import load_toml, placed
+from plant.pue import design_pue, node_design_kw
 from plant.ranges import expand
 from plant.site import Flags, Floats, Ints, Site
 from plant.sitefile import NodeType, SiteFile
@@ -24,14 +24,8 @@ WALL_DESIGN_K = 500.0  # walls of a hall lose design power / 500 K, about 1 W/m2
 
 
 def read_site_file(path: str | Path) -> SiteFile:
-    """Read a site file and check it. Raises SiteFileError with every fault at once."""
-    from plant import sitechecks
-
-    file = load_toml(path, SiteFile, SiteFileError, checks=sitechecks.NAMES)
-    faults = [fault for check in sitechecks.SIZES for fault in check(file)]
-    if faults:
-        raise SiteFileError(faults=[Fault(f"{Path(path).name}: {f.where}", f.found, f.allowed, f.cure) for f in faults])
-    return file
+    """Read a site file and check its parts against each other. Raises SiteFileError with every fault at once."""
+    return load_toml(path, SiteFile, SiteFileError, checks=sitechecks.NAMES)
 
 
 def file_hash(file: SiteFile) -> str:
@@ -40,20 +34,15 @@ def file_hash(file: SiteFile) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def design_power_kw(node: NodeType, util_frac: float) -> float:
-    """Power [kW] of a node at a utilisation: idle + (peak - idle) * ((1 - k) u + k sqrt(u))."""
-    k = node.concave_frac
-    return node.idle_kw + (node.peak_kw - node.idle_kw) * ((1.0 - k) * util_frac + k * util_frac**0.5)
-
-
 def compile_site(file: SiteFile, where: str = "site") -> Site:
-    """Compile a checked site file. Raises SiteFileError when the chain alone exceeds a stated PUE."""
+    """Compile a checked site file. Raises SiteFileError with every size that does not fit; `where` names the file."""
     parts: dict[str, Any] = {"name": file.name, "hash": file_hash(file), "design_util_frac": file.design_util_frac}
     for add in (_racks, _halls, _cooling_units, _loops, _power, _links, _regions):
         add(file, parts)
-    faults = _overhead(parts, Path(where).name)
+    faults = [fault for check in sitechecks.SIZES for fault in check(file, parts)]
     if faults:
-        raise SiteFileError(faults=faults)
+        raise SiteFileError(faults=placed(faults, Path(where).name))
+    parts["other_kw_frac"] = _other(parts)
     for value in parts.values():
         if isinstance(value, np.ndarray):
             value.flags.writeable = False
@@ -75,9 +64,10 @@ def _racks(file: SiteFile, parts: dict[str, Any]) -> None:
     rack_rows: list[tuple[str, int, float, float, float, float, float]] = []
     node_rows: list[tuple[str, int, int, int, float]] = []
     type_row = {name: i for i, name in enumerate(types)}
-    for group in file.rack:
+    # components of one hall stand together, whatever the order in the file: sums over a hall are sums over a slice
+    for group in sorted(file.rack, key=lambda group: halls.index(group.hall)):
         kind, hall, n = types[group.node_type], halls.index(group.hall), group.nodes_per_rack
-        design_kw = n * design_power_kw(kind, file.design_util_frac)
+        design_kw = n * node_design_kw(kind, file.design_util_frac)
         nodes = expand(group.nodes)
         offsets = np.linspace(-0.5, 0.5, n) * group.inlet_spread_k if n > 1 else np.zeros(1)
         for i, rack in enumerate(expand(group.ids)):
@@ -149,7 +139,7 @@ def _cooling_units(file: SiteFile, parts: dict[str, Any]) -> None:
         else:
             stated[group.hall] = stated.get(group.hall, 0.0) + n * group.flow_kw_per_k
     rows: list[tuple[str, int, float, float, float]] = []
-    for group in file.cooling_unit:
+    for group in sorted(file.cooling_unit, key=lambda group: list(parts["hall_ids"]).index(group.hall)):
         hall = parts["hall_ids"].index(group.hall)
         flow = group.flow_kw_per_k
         if flow is None:
@@ -214,48 +204,7 @@ def _regions(file: SiteFile, parts: dict[str, Any]) -> None:
     parts["region_pue"] = _floats(np.nan if region.pue is None else region.pue for region in file.region)
 
 
-def design_energy(parts: dict[str, Any], region: int) -> DesignEnergy:
-    """Power of each part of a region at its design utilisation and mean outdoor temperature.
-
-    `parts` are the arrays of a Site by name. A UPS, loop or feed shared by several regions counts by its share of IT power.
-    """
-    halls = np.flatnonzero(parts["hall_region"] == region)
-    it = parts["hall_design_kw"]
-    it_kw = float(it[halls].sum())
-    fan_kw = pump_kw = chiller_kw = ups_kw = 0.0
-    outdoor_c = float(parts["region_outdoor_c"][region])
-    flow = np.bincount(parts["rack_hall"], weights=parts["rack_flow_kw_per_k"], minlength=len(it))
-    for h in halls:
-        mine = parts["unit_hall"] == h
-        installed = float(parts["unit_flow_kw_per_k"][mine].sum())
-        hall_fan_kw = fan_power_kw(float(flow[h]), installed, float(parts["unit_fan_kw"][mine].sum()))
-        loop, ups = int(parts["hall_loop"][h]), int(parts["hall_ups"][h])
-        loop_share = float(it[h] / it[parts["hall_loop"] == loop].sum())
-        hall_pump_kw = float(parts["loop_pump_kw"][loop]) * loop_share
-        first = int(np.flatnonzero((parts["chiller_loop"] == loop) & ~parts["chiller_standby"])[0])
-        cop = cop_at(float(parts["chiller_cop"][first]), float(parts["chiller_cop_per_k"][first]), outdoor_c)
-        fan_kw, pump_kw = fan_kw + hall_fan_kw, pump_kw + hall_pump_kw
-        chiller_kw += chiller_power_kw(float(it[h]), hall_fan_kw, hall_pump_kw, cop)
-        ups_load = float(it[parts["hall_ups"] == ups].sum())
-        loss = (float(parts["ups_loss0"][ups]), float(parts["ups_loss1"][ups]), float(parts["ups_loss2"][ups]))
-        ups_kw += ups_loss_kw(ups_load, float(parts["ups_rated_kw"][ups]), loss) * float(it[h]) / ups_load
-    return DesignEnergy(it_kw, ups_kw, fan_kw, pump_kw, chiller_kw)
-
-
-def _overhead(parts: dict[str, Any], where: str) -> list[Fault]:
-    """Set other_kw_frac so that each stated PUE is met; a fault for each region whose chain alone is above it."""
-    faults, other = [], []
-    for i, region in enumerate(parts["region_ids"]):
-        stated, chain = float(parts["region_pue"][i]), design_energy(parts, i).pue
-        other.append(0.0 if np.isnan(stated) else stated - chain)
-        if stated < chain:
-            faults.append(
-                Fault(
-                    f"{where}: region[{i}].pue",
-                    f"region '{region}' states {stated:.3f} but UPS, fans, pumps and chillers alone give {chain:.3f}",
-                    f"at least {chain:.3f}",
-                    "raise pue, or lower fan_kw, pump_kw, UPS losses, or raise cop",
-                )
-            )
-    parts["other_kw_frac"] = _floats(other)
-    return faults
+def _other(parts: dict[str, Any]) -> Floats:
+    """Load outside the chain as a fraction of IT power, (G,), so that each stated PUE is met at the design point."""
+    stated = parts["region_pue"]
+    return _floats(0.0 if np.isnan(pue) else pue - design_pue(parts, i).pue for i, pue in enumerate(stated))

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
+from plant.keys import Part, count, number, text
 from plant.ranges import expand
-from plant.units import count, number, text
 
 
 def _range(pattern: str) -> str:
@@ -21,12 +21,6 @@ def _range(pattern: str) -> str:
 NameRange = Annotated[str, AfterValidator(_range)]
 ID = r"^[A-Za-z0-9._-]+$"
 PATH = r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)+$"
-
-
-class Part(BaseModel):
-    """Base of all parts: immutable, unknown keys refused, no NaN or infinity."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Hall(Part):
@@ -57,13 +51,13 @@ class NodeType(Part):
     """One kind of server."""
 
     id: str = text("name used by racks", pattern=ID)
-    idle_kw: float = number("kW", 0.01, 100, "power at no load")
-    peak_kw: float = number("kW", 0.05, 200, "power at full load")
+    idle_kw: float = number("kW", 0.01, 100, "power at no load, behind the power supplies")
+    peak_kw: float = number("kW", 0.05, 200, "power at full load, behind the power supplies")
     concave_frac: float = number("fraction", 0, 1, "share of the square-root term in power over utilisation", 0.3)
     gpus: int = count(0, 64, "accelerators")
     cores: int = count(1, 2048, "CPU cores")
     psus: int = count(1, 16, "power supplies")
-    psu_rated_kw: float = number("kW", 0.05, 50, "rated output of one power supply")
+    psu_rated_kw: float = number("kW", 0, 50, "rated output of one power supply; 0: node power is metered at the wall")
     psu_redundancy: str = text(
         "needed + spare power supplies, for example '1+1' or '4+2'", "1+1", r"^\d{1,2}\+\d{1,2}$"
     )

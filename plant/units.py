@@ -1,14 +1,11 @@
-"""Constants, conversions between units, and the field helpers that put unit and bounds into a model's metadata.
+"""Constants, conversions between units, and the slips of unit people make.
 
-Inside we use kW, kWh, kJ/K, kW/K, degrees Celsius, seconds and fractions 0..1; conversions happen here and at the borders.
+Inside we use kW, kWh, kJ/K, kW/K, degrees Celsius, seconds and fractions 0..1; conversions happen here and at borders.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
-
-from pydantic import Field
 
 WATER_KJ_PER_KG_K = 4.19
 WATER_KG_PER_M3 = 997.0
@@ -83,26 +80,6 @@ def key_stem(key: str) -> str:
     """A key without its unit ending: `peak_kw`, `peak_w` and `peak_watts` all give `peak`."""
     head, _, tail = key.rpartition("_")
     return head if head and tail.lower() in UNIT_ENDINGS else key
-
-
-def number(unit: str, low: float, high: float, meaning: str, default: Any = ...) -> Any:
-    """A pydantic field for a finite number in `unit` between `low` and `high`, both allowed; no silent coercion."""
-    extra = {"unit": unit, "low": low, "high": high}
-    return Field(
-        default=default, ge=low, le=high, strict=True, allow_inf_nan=False, description=meaning, json_schema_extra=extra
-    )
-
-
-def count(low: int, high: int, meaning: str, default: Any = ...) -> Any:
-    """A pydantic field for a whole number between `low` and `high`, both allowed."""
-    extra = {"unit": "count", "low": low, "high": high}
-    return Field(default=default, ge=low, le=high, strict=True, description=meaning, json_schema_extra=extra)
-
-
-def text(meaning: str, default: Any = ..., pattern: str | None = None) -> Any:
-    """A pydantic field for a name or a sentence."""
-    extra: dict[str, Any] = {"unit": "text"}
-    return Field(default=default, min_length=1, pattern=pattern, description=meaning, json_schema_extra=extra)
 
 
 def shown(value: float) -> str:

@@ -1,0 +1,149 @@
+"""Checks between the parts of an incident file, and of the file against a site; every one returns the faults it finds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from plant.errors import Fault
+from plant.incidentfile import FAULT_KINDS, IncidentFile, Triple
+from plant.ranges import collapse, expand_path
+from plant.site import KINDS, Site, did_you_mean
+from plant.units import probable_slip, shown
+
+
+def _triples(file: IncidentFile) -> Iterator[tuple[str, Any, str, Triple | None]]:
+    """(path, part, key, values) of every assumed range."""
+    for i, cause in enumerate(file.cause):
+        yield f"cause[{i}]", cause, "at_min_assumed", cause.at_min_assumed
+        yield f"cause[{i}]", cause, "severity_assumed", cause.severity_assumed
+        if cause.precursor is not None:
+            yield f"cause[{i}].precursor", cause.precursor, "lead_min_assumed", cause.precursor.lead_min_assumed
+
+
+def check_ranges(file: IncidentFile) -> list[Fault]:
+    """Every assumed range rises from low over mode to high, lies within its bounds and has a reason."""
+    faults = []
+    for where, part, key, values in _triples(file):
+        if values is None:
+            continue
+        extra = type(part).model_fields[key].json_schema_extra
+        unit, low, high = extra["unit"], extra["range_low"], extra["range_high"]
+        said = f"is [{', '.join(shown(value) for value in values)}]"
+        suffix = "" if unit == "fraction" else f" {unit}"
+        if not all(math.isfinite(value) for value in values):
+            faults.append(Fault(f"{where}.{key}", said, "three finite numbers"))
+        elif not (low <= values[0] and values[2] <= high):
+            worst = values[2] if values[2] > high else values[0]
+            slip = probable_slip(worst, unit, low, high)
+            cure = f"looks like {slip[0]}: write {shown(slip[1])}" if slip else ""
+            faults.append(Fault(f"{where}.{key}", said, f"within {shown(low)}..{shown(high)}{suffix}", cure))
+        if not values[0] <= values[1] <= values[2]:
+            faults.append(Fault(f"{where}.{key}", said, "low <= mode <= high", "put the three in rising order"))
+        if part.reason is None:
+            faults.append(
+                Fault(where, f"{key} without reason", "a reason beside each assumed range", "add reason = '...'")
+            )
+    for i, each in enumerate(file.assumed):
+        if not each.low <= each.value <= each.high:
+            said = f"is {shown(each.value)} {each.unit}"
+            faults.append(Fault(f"assumed[{i}].value", said, f"low {shown(each.low)} .. high {shown(each.high)}"))
+    return faults
+
+
+def check_one_of_two(file: IncidentFile) -> list[Fault]:
+    """A value is either public or assumed, not both; a time is one of them."""
+    faults = []
+    for i, cause in enumerate(file.cause):
+        if cause.at_min is None and cause.at_min_assumed is None and cause.after is None:
+            cure = "add at_min = ... or at_min_assumed = [low, mode, high] or after = '...'"
+            faults.append(Fault(f"cause[{i}]", f"cause '{cause.name}' has no time", "one time", cure))
+        for key in ("at_min", "severity"):
+            if getattr(cause, key) is not None and getattr(cause, f"{key}_assumed") is not None:
+                faults.append(
+                    Fault(f"cause[{i}]", f"both {key} and {key}_assumed", "one of them", "keep the public one")
+                )
+        lead = cause.precursor
+        if lead is not None and (lead.lead_min is None) == (lead.lead_min_assumed is None):
+            found = "neither" if lead.lead_min is None else "both"
+            faults.append(Fault(f"cause[{i}].precursor", f"{found} of lead_min and lead_min_assumed", "one of them"))
+    return faults
+
+
+def check_names(file: IncidentFile) -> list[Fault]:
+    """Names are unique, and what is named exists."""
+    causes = [cause.name for cause in file.cause]
+    faults = []
+    for key, names in (("cause", causes), ("assumed", [each.name for each in file.assumed])):
+        faults += [
+            Fault(
+                f"{key}[{i}].name", f"'{name}' is already at {key}[{names.index(name)}]", "unique names", "rename one"
+            )
+            for i, name in enumerate(names)
+            if name in names[:i]
+        ]
+    wanted = [(f"cause[{i}].after", cause.after, causes) for i, cause in enumerate(file.cause)]
+    wanted += [
+        (f"repair[{i}].clears[{j}]", x, causes) for i, rep in enumerate(file.repair) for j, x in enumerate(rep.clears)
+    ]
+    sources = list(file.sources)
+    wanted += [(f"cause[{i}].source", cause.source, sources) for i, cause in enumerate(file.cause)]
+    wanted += [(f"repair[{i}].source", repair.source, sources) for i, repair in enumerate(file.repair)]
+    for where, name, known in wanted:
+        if name is not None and name not in known:
+            kind = "source" if known is sources else "cause"
+            faults.append(
+                Fault(where, f"no {kind} '{name}'", f"one of {' '.join(known) or 'none'}", did_you_mean(name, known))
+            )
+    if file.component_kind not in KINDS:
+        near = did_you_mean(file.component_kind, KINDS)
+        faults.append(
+            Fault("component_kind", f"no component kind '{file.component_kind}'", f"one of {' '.join(KINDS)}", near)
+        )
+    return faults
+
+
+def check_cycles(file: IncidentFile) -> list[Fault]:
+    """No cause comes after itself."""
+    after = {cause.name: cause.after for cause in file.cause}
+    faults = []
+    for i, cause in enumerate(file.cause):
+        chain, now = [cause.name], cause.after
+        while now is not None and now not in chain:
+            chain.append(now)
+            now = after.get(now)
+        if now == cause.name:
+            faults.append(
+                Fault(f"cause[{i}].after", f"goes in a circle: {' after '.join([*chain, now])}", cure="give one a time")
+            )
+    return faults
+
+
+NAMES: tuple[Callable[[IncidentFile], list[Fault]], ...] = (check_ranges, check_one_of_two, check_names, check_cycles)
+
+
+def check_site(file: IncidentFile, site: Site) -> list[Fault]:
+    """Every component exists on the site and is of the kind its fault befalls."""
+    faults = []
+    parts = [(f"cause[{i}].component", cause.component, cause.kind) for i, cause in enumerate(file.cause)]
+    wanted: list[tuple[str, str, str | None]] = [(a, b, c) for a, b, c in parts]
+    wanted += [(f"repair[{i}].component", repair.component, None) for i, repair in enumerate(file.repair)]
+    for where, pattern, fault in wanted:
+        names = expand_path(pattern)
+        missing = [name for name in names if site.kind_of(name) is None]
+        if missing:
+            near = _nearest_component(missing[0], site, FAULT_KINDS[fault][0] if fault else None)
+            faults.append(Fault(where, f"site '{site.name}' has no component '{collapse(missing)}'", cure=near))
+        elif fault is not None:
+            kind, need = site.kind_of(names[0]), FAULT_KINDS[fault][0]
+            if kind != need:
+                faults.append(Fault(where, f"'{pattern}' is a {kind}", f"a {need}, which {fault} befalls"))
+    return faults
+
+
+def _nearest_component(name: str, site: Site, kind: str | None) -> str:
+    """`did you mean` over the components of the wanted kind, or of the kinds that are few."""
+    kinds = [kind] if kind else [each for each in KINDS if each not in ("node", "psu")]
+    known = [component for each in kinds for component in site.components(each)]
+    return did_you_mean(name, known) or f"one of {collapse(known[:60])}"
