@@ -1,0 +1,47 @@
+"""Electric power of nodes, power supplies and UPS modules as pure functions over arrays (kW, fractions)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+# Cap law, notes/incidents.md B.5: speed = ((Pcap - P0) / (Pdemand - P0)) ** a with P0 = 0.14 Pmax.
+CAP_FLOOR_FRAC = 0.14
+# 80 PLUS Platinum, 230 V redundant: 90 / 94 / 91 % at 20 / 50 / 100 % load, as loss over rating c0 + c1 x + c2 x^2.
+PSU_LOSS = (0.0284631, -0.0566328, 0.1270706)
+
+
+def node_demand_kw(util_frac: Array, idle_kw: Array, peak_kw: Array, concave_frac: Array) -> Array:
+    """Return the power a running node asks for [kW] at a utilisation [0..1].
+
+    idle + (peak - idle) * ((1 - k) u + k sqrt(u)): k = 0 is the linear law, k > 0 the concave one of real hosts.
+    """
+    u = np.minimum(util_frac, 1.0)
+    return np.asarray(idle_kw + (peak_kw - idle_kw) * ((1.0 - concave_frac) * u + concave_frac * np.sqrt(u)))
+
+
+def cap_speed_frac(demand_kw: Array, cap_kw: Array, peak_kw: Array, exponent: Array) -> Array:
+    """Return the speed [0..1] left to a node that asks for demand_kw under a cap of cap_kw (1 where it fits)."""
+    floor_kw = CAP_FLOOR_FRAC * peak_kw
+    span_kw = np.maximum(demand_kw - floor_kw, 1e-9)
+    ratio = np.clip((cap_kw - floor_kw) / span_kw, 0.0, 1.0)
+    return np.where(demand_kw <= cap_kw, 1.0, ratio**exponent)
+
+
+def psu_input_kw(output_kw: Array, rated_kw: Array, healthy: Array) -> Array:
+    """Return the power drawn from the feed [kW] by `healthy` supplies that share output_kw equally.
+
+    A rating of 0 means that power is metered at the wall and no loss is added; with no healthy supply nothing flows.
+    """
+    rating_kw = rated_kw * healthy
+    x = output_kw / np.where(rating_kw > 0.0, rating_kw, 1.0)
+    loss_kw = rating_kw * (PSU_LOSS[0] + x * (PSU_LOSS[1] + x * PSU_LOSS[2]))
+    return np.where(output_kw > 0.0, output_kw + loss_kw, 0.0)
+
+
+def ups_loss_kw(load_kw: Array, rated_kw: Array, c0: Array, c1: Array, c2: Array) -> Array:
+    """Return the loss of a UPS [kW]: rating * (c0 + c1 x + c2 x^2), x = load over rating (APC white paper 108)."""
+    x = load_kw / rated_kw
+    return np.asarray(rated_kw * (c0 + x * (c1 + x * c2)))

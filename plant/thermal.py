@@ -1,0 +1,68 @@
+"""Heat in a rack: the exact solution of two nodes, equipment and air, over one step of any length.
+
+    Cs dTs/dt = P - UA (Ts - Ta)            equipment (metal)
+    Ca dTa/dt = UA (Ts - Ta) - m (Ta - Tin)  air; m = mass flow times specific heat [kW/K]
+
+Constants: notes/incidents.md B.1. Temperatures [C], heat [kW], capacities [kJ/K], conductances [kW/K], time [s].
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+class RackStep(NamedTuple):
+    """Coefficients of one exact step, shaped like the racks: new deviations from Tin = old ones mixed + P gained."""
+
+    ss: Array  # equipment from equipment
+    sa: Array  # equipment from air
+    sp: Array  # equipment per kW [K/kW]
+    as_: Array  # air from equipment
+    aa: Array  # air from air
+    ap: Array  # air per kW [K/kW]
+
+
+def rack_step(
+    mass_kj_per_k: Array, air_kj_per_k: Array, ua_kw_per_k: Array, flow_kw_per_k: Array, dt_s: float
+) -> RackStep:
+    """Return the coefficients of an exact step of dt_s; flow 0 is allowed (the slow eigenvalue is then 0)."""
+    a, b, c = ua_kw_per_k / mass_kj_per_k, ua_kw_per_k / air_kj_per_k, flow_kw_per_k / air_kj_per_k
+    total = a + b + c
+    fast = -0.5 * (total + np.sqrt(np.maximum(total * total - 4.0 * a * c, 0.0)))
+    slow = a * c / fast
+    e_fast, e_slow = np.exp(fast * dt_s), np.exp(slow * dt_s)
+    gap = slow - fast
+    e1 = (e_slow - e_fast) / gap
+    e0 = (slow * e_fast - fast * e_slow) / gap
+    i_fast, i_slow = (e_fast - 1.0) / fast, _integral(slow, dt_s)
+    g1 = (i_slow - i_fast) / gap
+    g0 = (slow * i_fast - fast * i_slow) / gap
+    return RackStep(
+        ss=e0 - a * e1,
+        sa=a * e1,
+        sp=(g0 - a * g1) / mass_kj_per_k,
+        as_=b * e1,
+        aa=e0 - (b + c) * e1,
+        ap=b * g1 / mass_kj_per_k,
+    )
+
+
+def _integral(rate: Array, dt_s: float) -> Array:
+    """Integral of exp(rate t) over the step, safe at rate 0."""
+    near_zero = np.abs(rate * dt_s) < 1e-12
+    safe = np.where(near_zero, 1.0, rate)
+    return np.where(near_zero, dt_s, np.expm1(safe * dt_s) / safe)
+
+
+def advance_rack(step: RackStep, mass_c: Array, air_c: Array, heat_kw: Array, inlet_c: Array) -> tuple[Array, Array]:
+    """Return (equipment, air) temperatures [C] after the step, with heat and inlet temperature held over it."""
+    s, a = mass_c - inlet_c, air_c - inlet_c
+    return (
+        inlet_c + step.ss * s + step.sa * a + step.sp * heat_kw,
+        inlet_c + step.as_ * s + step.aa * a + step.ap * heat_kw,
+    )

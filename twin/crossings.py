@@ -1,0 +1,256 @@
+"""What happens to populations after each step: nodes stop, fail, start; jobs advance, save, move, finish (rule 3).
+
+A crossing is found over all members at once and handled as one cohort of (row, component) pairs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plant import streams
+from twin import jobs as J
+from twin.derived import DARK, FAILED, ON, STARTING, STOPPED, Derived
+from twin.dispatch import Dispatcher
+from twin.placement import interrupt, place, release
+
+Flags = NDArray[np.bool_]
+
+NODE_FAILURES_PER_S = 4.0 / 1000.0 / 86400.0  # 4 per 1,000 node-days: four sources agree on 2-7 (notes/predict.md 2)
+HAZARD_DOUBLES_PER_K = 10.0  # hazard doubles for each 10 K of inlet temperature [assumed]
+HAZARD_REFERENCE_C = 22.0
+REPAIR_MEDIAN_S, REPAIR_SIGMA = 21 * 3600.0, 1.9  # repair median 21 h, mean 6 x that (gpu_cluster_faults)
+RESTART_INLET_C = 27.0  # stopped nodes are let on again below the recommended limit (ASHRAE TC 9.9)
+RESTART_WATER_K = 2.0  # and once the chilled water is back near its set-point
+START_MEDIAN_S, START_SIGMA = 480.0, 0.4  # node start 5-20 min (notes/incidents.md C)
+SERVICE_LIMIT_FRAC = 0.9  # below this share of demanded service the indicator is outside its limit
+
+
+def cross_nodes(d: Derived, dt_s: float) -> None:
+    """Stop, fail, restart and repair nodes."""
+    s = d.state
+    _accrue_hazard(d, dt_s)
+    failed = (s.node_hazard >= s.node_threshold) & (s.node_phase == ON)
+    stopped = _too_hot(d)
+    if failed.any():
+        _fail(d, failed)
+    if stopped is not None:
+        _stop(d, stopped & ~failed)
+    if d.state.node_phase.any():
+        _end_phases(d)
+    _darken(d)
+
+
+def _accrue_hazard(d: Derived, dt_s: float) -> None:
+    s = d.state
+    warmer = (s.rack_inlet_c - HAZARD_REFERENCE_C) / HAZARD_DOUBLES_PER_K
+    rate = NODE_FAILURES_PER_S * np.exp2(warmer) * dt_s
+    s.node_hazard[...] += rate.take(d.site.node_rack, axis=1)
+
+
+def _too_hot(d: Derived) -> Flags | None:
+    """Return which running nodes are above their shutdown inlet (M, N), or None when no rack is near it."""
+    s = d.state
+    if s.rack_inlet_c.max() + d.site.node_inlet_offset_k.max() < s.node_stop_c.min():
+        return None
+    inlet = s.rack_inlet_c.take(d.site.node_rack, axis=1) + d.site.node_inlet_offset_k
+    hot = (inlet >= s.node_stop_c) & ((s.node_phase == ON) | (s.node_phase == STARTING))
+    return hot if hot.any() else None
+
+
+def _stop(d: Derived, stopped: Flags) -> None:
+    s = d.state
+    s.node_phase[stopped] = STOPPED
+    count = stopped.sum(axis=1)
+    s.node_stops[...] += count
+    first = (count > 0) & (s.first_stop_ms < 0)
+    s.first_stop_ms[first] = s.grid_ms
+    interrupt(d, stopped)
+    d.mark()
+
+
+def _fail(d: Derived, failed: Flags) -> None:
+    s = d.state
+    row, node = np.nonzero(failed)
+    keys = d.node_keys[node]
+    episode = s.node_episode[row, node]
+    repair_s = streams.lognormal(s.seed, "node repair", s.member[row], keys, episode, REPAIR_MEDIAN_S, REPAIR_SIGMA)
+    s.node_phase[row, node] = FAILED
+    s.node_until_ms[row, node] = s.grid_ms + np.ceil(repair_s * 1000.0).astype(np.int64)
+    s.node_failures[...] += failed.sum(axis=1)
+    interrupt(d, failed)
+    d.mark()
+
+
+def _end_phases(d: Derived) -> None:
+    """Let failed nodes return after repair, stopped ones start when it is cool again, starting ones come up."""
+    s = d.state
+    over = s.node_until_ms <= s.grid_ms
+    up = over & ((s.node_phase == STARTING) | (s.node_phase == FAILED))
+    cool = s.rack_inlet_c < RESTART_INLET_C
+    water = (s.loop_supply_c < s.loop_setpoint_c + RESTART_WATER_K).take(d.site.hall_loop, axis=1)
+    cool &= water.take(d.site.rack_hall, axis=1)
+    start = (s.node_phase == STOPPED) & cool.take(d.site.node_rack, axis=1)
+    if up.any():
+        _renew(d, up & (s.node_phase == FAILED))
+        s.node_phase[up] = ON
+        s.dispatch_due[up.any(axis=1)] = True
+        d.mark()
+    if start.any():
+        _start(d, start)
+
+
+def _renew(d: Derived, back: Flags) -> None:
+    """Give repaired nodes a new life: next episode, new threshold, no hazard yet."""
+    s = d.state
+    row, node = np.nonzero(back)
+    if not len(row):
+        return
+    s.node_episode[row, node] += 1
+    s.node_hazard[row, node] = 0.0
+    s.node_threshold[row, node] = streams.exponential(
+        s.seed, "node life", s.member[row], d.node_keys[node], s.node_episode[row, node]
+    )
+
+
+def _start(d: Derived, start: Flags) -> None:
+    s = d.state
+    row, node = np.nonzero(start)
+    delay_s = streams.lognormal(
+        s.seed, "node start", s.member[row], d.node_keys[node], s.node_episode[row, node], START_MEDIAN_S, START_SIGMA
+    )
+    s.node_phase[row, node] = STARTING
+    s.node_until_ms[row, node] = s.grid_ms + np.ceil(delay_s * 1000.0).astype(np.int64)
+    d.mark()
+
+
+def _darken(d: Derived) -> None:
+    """Nodes lose power when no feed is left and the batteries of their hall are empty; they return with the feed."""
+    s = d.state
+    if not s.feed_ok.shape[1]:
+        return
+    dead_site = ~s.feed_ok.any(axis=1, keepdims=True)
+    if not dead_site.any() and not (s.node_phase == DARK).any():
+        return
+    empty = (s.ups_battery_kwh <= 0.0).take(d.site.hall_ups, axis=1).take(d.layout.node_hall, axis=1)
+    dark = empty & dead_site & (s.node_phase != DARK) & (s.node_phase != FAILED)
+    back = (s.node_phase == DARK) & ~dead_site
+    if dark.any():
+        s.node_phase[dark] = DARK
+        interrupt(d, dark)
+        d.mark()
+    if back.any():
+        _start(d, back)
+
+
+def cross_jobs(d: Derived, dt_s: float, choose: Dispatcher) -> None:
+    """Advance work, save, drain, move, restart and finish jobs."""
+    s = d.state
+    if not len(d.live):
+        return
+    live = d.live
+    work = s.job_work_s.take(live, axis=1) + d.speed * dt_s
+    saved = s.job_saved_s.take(live, axis=1)
+    running = d.live_phase == J.RUNNING
+    save = running & (work - saved >= s.jobs.checkpoint_s[live])
+    saved = np.where(save, work, saved)
+    s.job_work_s[:, live], s.job_saved_s[:, live] = work, saved
+    done = running & (work >= s.jobs.work_s[live])
+    drained = save & s.job_drain.take(live, axis=1) & ~done
+    up = (d.live_phase == J.RESTARTING) & (s.job_until_ms.take(live, axis=1) <= s.grid_ms)
+    if done.any():
+        _each(d, done, _finish)
+    if drained.any():
+        _each(d, drained, _drain)
+    if up.any():
+        row, column = np.nonzero(up)
+        s.job_phase[row, live[column]] = J.RUNNING
+        d.mark(load=True)
+    _advance_moves(d, dt_s, choose)
+
+
+def _each(d: Derived, flags: Flags, act: object) -> None:
+    for column in np.flatnonzero(flags.any(axis=0)):
+        act(d, int(d.live[column]), np.flatnonzero(flags[:, column]))  # type: ignore[operator]
+
+
+def _finish(d: Derived, job: int, rows: NDArray[np.int64]) -> None:
+    d.state.job_phase[rows, job] = J.DONE
+    release(d, job, rows)
+
+
+def _drain(d: Derived, job: int, rows: NDArray[np.int64]) -> None:
+    d.state.job_phase[rows, job] = J.WAITING
+    d.state.job_drain[rows, job] = False
+    release(d, job, rows)
+
+
+def _advance_moves(d: Derived, dt_s: float, choose: Dispatcher) -> None:
+    s = d.state
+    live = d.live
+    target = s.job_target.take(live, axis=1)
+    if (target < 0).all():
+        return
+    phase = s.job_phase.take(live, axis=1)
+    moving = phase == J.MOVING
+    count = moving.sum(axis=1)
+    if moving.any():
+        _copy(d, moving, target, count, dt_s)
+    wants = (target >= 0) & ((phase == J.RUNNING) | (phase == J.WAITING))
+    if wants.any():
+        _start_moves(d, wants, target, s.move_limit - count, choose)
+
+
+def _copy(d: Derived, moving: Flags, target: NDArray[np.int64], count: NDArray[np.int64], dt_s: float) -> None:
+    """Copy state over the link between the halls, shared equally by the jobs of that member that move."""
+    s, live = d.state, d.live
+    source = s.job_hall.take(live, axis=1)
+    gb_per_s = d.site.link_gb_per_s[np.maximum(source, 0), np.maximum(target, 0)] / np.maximum(count, 1)[:, None]
+    left = s.job_copy_gb.take(live, axis=1)
+    step = np.where(moving, np.minimum(left, gb_per_s * dt_s), 0.0)
+    s.moved_gb[...] += step.sum(axis=1)
+    left = left - step
+    s.job_copy_gb[:, live] = left
+    row, column = np.nonzero(moving & (left <= 0.0))
+    if len(row):
+        jobs = live[column]
+        s.job_phase[row, jobs] = J.RESTARTING
+        s.job_until_ms[row, jobs] = s.grid_ms + (s.jobs.restart_s[jobs] * 1000).astype(np.int64)
+        s.job_hall[row, jobs] = s.job_target[row, jobs]
+        s.job_target[row, jobs] = -1
+        d.mark(load=True)
+
+
+def _start_moves(
+    d: Derived, wants: Flags, target: NDArray[np.int64], room: NDArray[np.int64], choose: Dispatcher
+) -> None:
+    """Start the most important moves first while there is room for concurrent ones; a job that finds no place stays."""
+    s = d.state
+    order = np.argsort(-s.jobs.priority[d.live], kind="stable")
+    ranked = wants[:, order]
+    go = np.zeros_like(wants)
+    go[:, order] = ranked & (np.cumsum(ranked, axis=1) <= room[:, None])
+    for column in order[go[:, order].any(axis=0)]:
+        rows, job = np.flatnonzero(go[:, column]), int(d.live[column])
+        _start_move(d, job, rows, target[rows, column], choose)
+
+
+def _start_move(d: Derived, job: int, rows: NDArray[np.int64], halls: NDArray[np.int64], choose: Dispatcher) -> None:
+    """Stop the job, save it, and reserve its place in the target hall."""
+    s = d.state
+    first, last = int(d.slot_start[job]), int(d.slot_start[job + 1])
+    old = s.slot_node[rows, first:last].copy()
+    got = place(d, job, rows, halls, choose)
+    missed = ~np.isin(rows, got)
+    s.slot_node[rows[missed], first:last] = old[missed]
+    s.job_target[rows[missed], job] = -1
+    if not len(got):
+        return
+    was_running = s.job_phase[got, job] == J.RUNNING
+    saved = np.where(was_running, s.job_work_s[got, job], s.job_saved_s[got, job])
+    s.job_work_s[got, job] = s.job_saved_s[got, job] = saved
+    s.job_phase[got, job] = J.MOVING
+    s.job_drain[got, job] = False
+    s.job_copy_gb[got, job] = s.jobs.state_gb[job]
+    s.dispatch_due[got] = True
+    d.mark(load=True)

@@ -1,0 +1,205 @@
+"""What happenings and plan steps do to `State`, for some member rows; the emulator obeys commands by the same rules."""
+
+from __future__ import annotations
+
+import json
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plant import cooling
+from plant.actions import Action
+from plant.errors import PlanRejected
+from plant.site import Site
+from twin import jobs as J
+from twin.agenda import Entry, Scalar
+from twin.derived import Derived
+from twin.placement import requeue
+from twin.state import State
+
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+CHILLER_ON, STANDBY, TRIPPED, STARTING = range(4)
+RETURN_POLL_MS = 60_000
+BACK_WATER_K = 1.5  # cooling counts as back when the water is this near its set-point
+BACK_CAPACITY_FRAC = 0.7  # and this share of the duty chillers' capacity runs
+MODELLED = (
+    "cap_power",
+    "cordon",
+    "drain_at_checkpoint",
+    "migrate",
+    "requeue",
+    "start_standby",
+    "set_cooling",
+    "ordered_return",
+)
+
+
+class World(Protocol):
+    """What an effect may touch: the state, its site, what is derived from it, and follow-up entries."""
+
+    state: State
+    site: Site
+    derived: Derived
+
+    def put(self, due_ms: int, kind: str, component: str, phase: str, **data: Scalar | tuple[int, ...]) -> Entry:
+        """Write a follow-up entry."""
+        ...
+
+
+def drift_flow(w: World, loop: int, rows: Ints, to_frac: float, over_s: float) -> None:
+    """Let a loop's flow drift to a share of nominal over a time [s]."""
+    w.state.loop_flow_per_s[rows, loop] = (to_frac - w.state.loop_flow_frac[rows, loop]) / max(over_s, 1.0)
+
+
+def trip_loop(w: World, loop: int, rows: Ints, residual_flow_frac: float) -> None:
+    """Low flow: every running or starting chiller of the loop trips, and the standby ones cannot start on it either."""
+    s = w.state
+    s.loop_flow_per_s[rows, loop] = 0.0
+    s.loop_flow_frac[rows, loop] = residual_flow_frac
+    for k in np.flatnonzero(w.site.chiller_loop == loop):
+        phase = s.chiller_phase[rows, k]
+        s.chiller_phase[rows, k] = np.where((phase == CHILLER_ON) | (phase == STARTING), TRIPPED, phase)
+
+
+def restore_loop(w: World, loop: int, rows: Ints, count: int) -> None:
+    """The loop is bled: flow is back and up to `count` of its duty chillers run."""
+    s = w.state
+    s.loop_flow_per_s[rows, loop] = 0.0
+    s.loop_flow_frac[rows, loop] = 1.0
+    duty = np.flatnonzero((w.site.chiller_loop == loop) & ~w.site.chiller_standby)
+    for k in duty[:count]:
+        s.chiller_phase[rows, k] = CHILLER_ON
+
+
+def start_standby(w: World, loop: int, rows: Ints) -> None:
+    """Order the first standby chiller of a loop to start; it carries load after its restart time."""
+    s = w.state
+    for row in rows:
+        idle = [k for k in np.flatnonzero(w.site.chiller_loop == loop) if s.chiller_phase[row, k] == STANDBY]
+        if idle:
+            s.chiller_phase[row, idle[0]] = STARTING
+            due_ms = s.now_ms if s.grid_ms < s.now_ms else s.grid_ms
+            due_ms += int(w.site.chiller_restart_s[idle[0]] * 1000)
+            w.put(due_ms, "chiller", w.site.chiller_ids[idle[0]], "start", rows=(int(row),))
+
+
+def end_chiller_start(w: World, k: int, rows: Ints) -> None:
+    """A starting chiller carries load, unless its loop has too little flow: then it trips like the others."""
+    s = w.state
+    starting = s.chiller_phase[rows, k] == STARTING
+    flow = s.loop_flow_frac[rows, w.site.chiller_loop[k]]
+    after = np.where(flow < cooling.FULL_CAPACITY_FLOW_FRAC / 2.0, TRIPPED, CHILLER_ON)
+    s.chiller_phase[rows, k] = np.where(starting, after, s.chiller_phase[rows, k])
+
+
+def return_chiller(w: World, k: int, rows: Ints) -> None:
+    """A repaired chiller goes back to its duty or to standby."""
+    w.state.chiller_phase[rows, k] = STANDBY if w.site.chiller_standby[k] else CHILLER_ON
+
+
+def nodes_in(site: Site, scope: tuple[str, ...]) -> Flags:
+    """Return which nodes (N,) lie in a scope of regions, halls, racks or nodes."""
+    prefixes = tuple(f"{one}/" for one in scope)
+    names = set(scope)
+    return np.array([n in names or n.startswith(prefixes) for n in site.node_ids], dtype=bool)
+
+
+def jobs_on(d: Derived, rows: Ints, nodes: Flags) -> Flags:
+    """Return which live jobs have a share on these nodes, or wait for their hall (len(rows), live)."""
+    s = d.state
+    d.refresh()
+    if not len(d.live):
+        return np.zeros((len(rows), 0), dtype=bool)
+    at = d.slot_at[rows]
+    on = nodes[np.maximum(at, 0)] & (at >= 0)
+    held = np.logical_or.reduceat(on, d.live_start[:-1], axis=1)
+    halls = np.unique(d.layout.node_hall[nodes])
+    waits = (d.live_phase[rows] == J.WAITING) & np.isin(s.job_hall[rows][:, d.live], halls)
+    return np.asarray(held | waits)
+
+
+def cooling_back(w: World, rows: Ints, nodes: Flags) -> Flags:
+    """Tell for each row whether the cooling of all halls of these nodes is back (water cold, capacity running)."""
+    s, site = w.state, w.site
+    good = np.ones(len(rows), dtype=bool)
+    for loop in np.unique(site.hall_loop[np.unique(w.derived.layout.node_hall[nodes])]):
+        k = np.flatnonzero(site.chiller_loop == loop)
+        duty_kw = site.chiller_capacity_kw[k][~site.chiller_standby[k]].sum()
+        on_kw = np.where(s.chiller_phase[rows][:, k] == CHILLER_ON, site.chiller_capacity_kw[k], 0.0).sum(axis=1)
+        cold = s.loop_supply_c[rows, loop] < s.loop_setpoint_c[rows, loop] + BACK_WATER_K
+        good &= cold & (
+            on_kw * cooling.flow_capacity_frac(s.loop_flow_frac[rows, loop]) >= BACK_CAPACITY_FRAC * duty_kw
+        )
+    return good
+
+
+def schedule(state: State, step: Action, at_ms: int) -> Entry:
+    """Write a plan step into the agenda of a fork; raises PlanRejected for a kind that the twin does not model."""
+    if step.kind not in MODELLED:
+        raise PlanRejected(
+            "rehearsal", f"step kind '{step.kind}'", "one of " + " ".join(MODELLED), "leave the step out"
+        )
+    due_ms = at_ms + int(float(step.get("after_s", 0.0) or 0.0) * 1000)
+    text = json.dumps(step.as_dict(), sort_keys=True)
+    return state.agenda.add(due_ms, "action", step.scope[0], "start", {"step": text})
+
+
+def apply(w: World, entry: Entry, rows: Ints) -> Ints:
+    """Let a plan step take effect in the rows whose trigger holds; return the rows that must look again later."""
+    step = Action.from_dict(json.loads(str(entry.get("step", ""))))
+    nodes = nodes_in(w.site, step.scope)
+    ready = rows
+    if step.get("when") == "cooling_back" or step.kind == "ordered_return":
+        ready = rows[cooling_back(w, rows, nodes)]
+    if len(ready):
+        perform(w, step, ready, nodes)
+    return np.setdiff1d(rows, ready)
+
+
+def perform(w: World, step: Action, rows: Ints, nodes: Flags) -> None:
+    """Do what a step says, at once, in these rows."""
+    s, d = w.state, w.derived
+    at = np.ix_(rows, np.flatnonzero(nodes))
+    if step.kind == "cap_power":
+        s.node_cap_frac[at] = float(step.get("cap_frac") or 1.0)
+        d.mark()
+    elif step.kind == "cordon":
+        s.node_cordon[at] = True
+    elif step.kind == "ordered_return":
+        s.node_cordon[at], s.node_cap_frac[at] = False, 1.0
+        s.dispatch_due[rows] = True
+        d.mark()
+    elif step.kind == "drain_at_checkpoint":
+        _flag_jobs(d, rows, nodes, "job_drain", 1)
+    elif step.kind == "migrate":
+        target = w.site.index("hall", str(step.get("to_hall")))
+        s.move_limit[rows] = int(step.get("concurrent") or 1)
+        _flag_jobs(d, rows, nodes, "job_target", target)
+    elif step.kind == "requeue":
+        flags = jobs_on(d, rows, nodes)
+        for column in np.flatnonzero(flags.any(axis=0)):
+            requeue(d, int(d.live[column]), rows[flags[:, column]])
+    elif step.kind == "start_standby":
+        for loop in {int(w.site.chiller_loop[w.site.index("chiller", one)]) for one in step.scope}:
+            start_standby(w, loop, rows)
+    elif step.kind == "set_cooling":
+        _set_cooling(w, step, rows)
+
+
+def _flag_jobs(d: Derived, rows: Ints, nodes: Flags, name: str, value: int) -> None:
+    flags = jobs_on(d, rows, nodes)
+    row, column = np.nonzero(flags)
+    d.state.arrays[name][rows[row], d.live[column]] = value
+
+
+def _set_cooling(w: World, step: Action, rows: Ints) -> None:
+    supply_c = step.get("supply_c")
+    for one in step.scope:
+        kind = w.site.kind_of(one)
+        if supply_c is not None and kind == "hall":
+            w.state.hall_setpoint_c[rows, w.site.index("hall", one)] = float(supply_c)
+        elif supply_c is not None and kind == "loop":
+            w.state.loop_setpoint_c[rows, w.site.index("loop", one)] = float(supply_c)

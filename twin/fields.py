@@ -1,0 +1,91 @@
+"""The arrays of `State`: over which components, of what type, what they mean. Making and checking read this table."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Field(NamedTuple):
+    """One array of `State`, shaped (members, components of `axis`)."""
+
+    name: str
+    axis: str
+    dtype: str
+    meaning: str
+    heals: bool = False  # may be moved by sync
+
+
+FLOAT, INT, TINY, FLAG = "float64", "int64", "int8", "bool"
+
+FIELDS: tuple[Field, ...] = (
+    Field("member", "", INT, "member id: names the member's luck, whatever its row"),
+    # nodes: a population (design section 1, rule 3)
+    Field("node_phase", "node", TINY, "0 on, 1 stopped by heat, 2 failed, 3 starting, 4 dark (no power)"),
+    Field("node_until_ms", "node", INT, "end of the phase, for phases that end by themselves"),
+    Field("node_hazard", "node", FLOAT, "hazard accrued in this episode"),
+    Field("node_threshold", "node", FLOAT, "hazard at which the node fails in this episode"),
+    Field("node_episode", "node", INT, "how many lives the node has had"),
+    Field("node_cap_frac", "node", FLOAT, "power cap as a share of peak power, 1 = none"),
+    Field("node_cordon", "node", FLAG, "takes no new job"),
+    Field("node_psu_ok", "node", TINY, "healthy power supplies"),
+    Field("node_stop_c", "node", FLOAT, "inlet temperature of the protective shutdown [C]"),
+    Field("node_power_scale", "node", FLOAT, "this member's factor on node power", True),
+    # racks
+    Field("rack_mass_c", "rack", FLOAT, "equipment temperature [C]", True),
+    Field("rack_air_c", "rack", FLOAT, "temperature of the air that leaves the rack [C]", True),
+    Field("rack_inlet_c", "rack", FLOAT, "inlet temperature during the last step [C]"),
+    Field("rack_mass_kj_per_k", "rack", FLOAT, "heat capacity of the equipment [kJ/K]"),
+    Field("rack_air_kj_per_k", "rack", FLOAT, "heat capacity of the air [kJ/K]"),
+    Field("rack_ua_kw_per_k", "rack", FLOAT, "conductance equipment to air [kW/K]"),
+    Field("rack_flow_kw_per_k", "rack", FLOAT, "air flow of the running rack [kW/K]"),
+    Field("rack_recirc_frac", "rack", FLOAT, "share of hot air drawn at the inlet", True),
+    # halls, cooling, water
+    Field("hall_hot_c", "hall", FLOAT, "hot-aisle air [C]", True),
+    Field("hall_setpoint_c", "hall", FLOAT, "supply-air set-point [C]"),
+    Field("hall_supply_c", "hall", FLOAT, "supply air during the last step [C]"),
+    Field("unit_running", "cooling_unit", FLAG, "cooling unit runs"),
+    Field("unit_flow_kw_per_k", "cooling_unit", FLOAT, "air flow of a unit at full speed [kW/K]"),
+    Field("loop_supply_c", "loop", FLOAT, "chilled water supplied [C]", True),
+    Field("loop_setpoint_c", "loop", FLOAT, "chilled-water set-point [C]"),
+    Field("loop_flow_frac", "loop", FLOAT, "water flow through the chillers, share of nominal", True),
+    Field("loop_flow_per_s", "loop", FLOAT, "drift of that flow [1/s]", True),
+    Field("loop_water_kj_per_k", "loop", FLOAT, "heat capacity of buffer and pipes [kJ/K]", True),
+    Field("loop_heat_kw", "loop", FLOAT, "heat from the cooling units during the last step [kW]"),
+    Field("chiller_phase", "chiller", TINY, "0 running, 1 standby, 2 tripped, 3 restarting"),
+    Field("chiller_capacity_kw", "chiller", FLOAT, "capacity at full flow [kW]"),
+    Field("chiller_cop", "chiller", FLOAT, "coefficient of performance at 25 C outdoors"),
+    # power chain
+    Field("ups_battery_kwh", "ups", FLOAT, "energy left in the batteries [kWh]"),
+    Field("feed_ok", "feed", FLAG, "the feed carries power"),
+    # jobs
+    Field("job_phase", "job", TINY, "0 not arrived, 1 waiting, 2 running, 3 moving, 4 restarting, 5 held, 6 done"),
+    Field("job_work_s", "job", FLOAT, "work done, in seconds at full speed"),
+    Field("job_saved_s", "job", FLOAT, "work in the last checkpoint [s]"),
+    Field("job_hall", "job", INT, "hall that holds its data, -1 any"),
+    Field("job_drain", "job", FLAG, "stops at its next checkpoint"),
+    Field("job_target", "job", INT, "hall it shall move to, -1 none"),
+    Field("job_copy_gb", "job", FLOAT, "state still to copy [GB]"),
+    Field("job_until_ms", "job", INT, "end of its restart"),
+    Field("job_start_ms", "job", INT, "when it was last started"),
+    Field("slot_node", "slot", INT, "node of each slot, -1 none"),
+    Field("dispatch_due", "", FLAG, "queue or room changed: try to place waiting jobs at the next step"),
+    Field("move_limit", "", INT, "how many jobs may move at a time"),
+    # cumulative counters: no metric depends on the sampling step
+    Field("energy_it_kwh", "", FLOAT, "energy drawn by IT [kWh]"),
+    Field("energy_kwh", "region", FLOAT, "energy of the whole region [kWh]"),
+    Field("carbon_kgco2", "", FLOAT, "carbon of that energy [kg]"),
+    Field("lost_service_s", "", FLOAT, "lost service, in seconds of full outage"),
+    Field("lost_gpu_h", "", FLOAT, "GPU-hours not delivered, rework included"),
+    Field("moved_gb", "", FLOAT, "state copied between halls [GB]"),
+    Field("node_stops", "", FLOAT, "protective shutdowns"),
+    Field("node_failures", "", FLOAT, "node failures"),
+    Field("first_stop_ms", "", INT, "first protective shutdown, -1 none"),
+    Field("service_frac", "", FLOAT, "delivered share of demanded service in the last step"),
+    Field("low_service_ms", "", INT, "last instant at which service was below its limit, -1 never"),
+    Field("peak_inlet_c", "", FLOAT, "highest rack inlet so far [C]"),
+    Field("heat_in_kj", "", FLOAT, "heat put into air and water so far [kJ]"),
+    Field("heat_out_kj", "", FLOAT, "heat rejected and lost so far [kJ]"),
+    Field("heat_sync_kj", "", FLOAT, "heat added by analysis increments [kJ]"),
+)
+
+BY_NAME = {f.name: f for f in FIELDS}

@@ -1,0 +1,144 @@
+"""The job table: what each job asks for. It never changes; how far each job has come stands in `State`."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+ENDLESS_WORK_S = 1e12  # work of a service: it runs until somebody stops it
+
+# job_phase in State
+NOT_ARRIVED, WAITING, RUNNING, MOVING, RESTARTING, HELD, DONE = range(7)
+PHASE_NAMES = ("not_arrived", "waiting", "running", "moving", "restarting", "held", "done")
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """Jobs in order of arrival, one value per job (J,).
+
+    arrival_ms; work_s at full speed; width: nodes (a gang); share_frac: of each node's cores; activity_frac:
+    utilisation of its share while it runs; priority weight; cap_exponent; gpus in all; checkpoint_s interval;
+    restart_s; state_gb; home: index of the hall that holds its data (-1: any). A profile, if given, replaces
+    activity_frac by one value of node utilisation for every profile_step_s since the job's start: profile_frac of
+    profile_start[j]:profile_start[j + 1].
+    """
+
+    ids: tuple[str, ...]
+    kinds: tuple[str, ...]
+    arrival_ms: Ints
+    work_s: Floats
+    width: Ints
+    share_frac: Floats
+    activity_frac: Floats
+    priority: Floats
+    cap_exponent: Floats
+    gpus: Floats
+    checkpoint_s: Floats
+    restart_s: Floats
+    state_gb: Floats
+    home: Ints
+    profile_start: Ints
+    profile_frac: Floats
+    profile_step_s: float = 30.0
+
+    def __len__(self) -> int:
+        """Return the number of jobs."""
+        return len(self.ids)
+
+    @property
+    def slot_start(self) -> Ints:
+        """Return the first slot of each job (J + 1,): job j owns slots slot_start[j]:slot_start[j + 1]."""
+        return np.concatenate([[0], np.cumsum(self.width)]).astype(np.int64)
+
+    @property
+    def weight(self) -> Floats:
+        """Return the service weight of each job: priority times nodes' worth of share."""
+        return np.asarray(self.priority * self.width * self.share_frac)
+
+    def digest(self) -> str:
+        """Return a hash of the whole table."""
+        h = hashlib.sha256("\n".join((*self.ids, *self.kinds)).encode())
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, np.ndarray):
+                h.update(np.ascontiguousarray(value).tobytes())
+        return h.hexdigest()
+
+    def joined(self, more: Jobs) -> Jobs:
+        """Return one table with `more` after this one (ids must be new)."""
+        merged: dict[str, Any] = {}
+        for f in fields(self):
+            mine, theirs = getattr(self, f.name), getattr(more, f.name)
+            if f.name == "profile_start":
+                merged[f.name] = np.concatenate([mine, theirs[1:] + mine[-1]])
+            elif isinstance(mine, np.ndarray):
+                merged[f.name] = np.concatenate([mine, theirs])
+            else:
+                merged[f.name] = mine + theirs if isinstance(mine, tuple) else mine
+        return Jobs(**merged)
+
+
+def make_jobs(
+    ids: list[str],
+    *,
+    arrival_ms: Ints,
+    work_s: Floats,
+    kinds: list[str] | None = None,
+    width: Ints | None = None,
+    profile_start: Ints | None = None,
+    profile_frac: Floats | None = None,
+    profile_step_s: float = 30.0,
+    **columns: Floats,
+) -> Jobs:
+    """Return a job table sorted by arrival; columns left out take their neutral value (one whole node, priority 1)."""
+    n = len(ids)
+    order = np.argsort(np.asarray(arrival_ms, dtype=np.int64), kind="stable")
+    defaults = {
+        "share_frac": 1.0,
+        "activity_frac": 1.0,
+        "priority": 1.0,
+        "cap_exponent": 0.5,
+        "gpus": 0.0,
+        "checkpoint_s": 1800.0,
+        "restart_s": 60.0,
+        "state_gb": 1.0,
+    }
+    floats: dict[str, Any] = {
+        name: np.asarray(columns.get(name, np.full(n, value)), dtype=np.float64)[order]
+        for name, value in defaults.items()
+    }
+    home = np.asarray(columns.get("home", np.full(n, -1)), dtype=np.int64)[order]
+    widths = np.asarray(width if width is not None else np.ones(n), dtype=np.int64)[order]
+    start, values = _reorder_profiles(profile_start, profile_frac, order)
+    return Jobs(
+        ids=tuple(ids[i] for i in order),
+        kinds=tuple(kinds[i] for i in order) if kinds else ("",) * n,
+        arrival_ms=np.asarray(arrival_ms, dtype=np.int64)[order],
+        work_s=np.asarray(work_s, dtype=np.float64)[order],
+        width=widths,
+        home=home,
+        profile_start=start,
+        profile_frac=values,
+        profile_step_s=profile_step_s,
+        **floats,
+    )
+
+
+def _reorder_profiles(start: Ints | None, values: Floats | None, order: NDArray[np.intp]) -> tuple[Ints, Floats]:
+    if start is None or values is None:
+        return np.zeros(len(order) + 1, dtype=np.int64), np.zeros(0)
+    lengths = np.diff(start)[order]
+    first = np.asarray(start[:-1])[order]
+    new_start = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    index = np.repeat(first - new_start[:-1], lengths) + np.arange(new_start[-1])
+    return new_start, np.asarray(values, dtype=np.float64)[index]
+
+
+EMPTY = make_jobs([], arrival_ms=np.zeros(0, dtype=np.int64), work_s=np.zeros(0))

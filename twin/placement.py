@@ -1,0 +1,91 @@
+"""Jobs and nodes: start, requeue, release. The queue is `job_phase == WAITING` in `State`; order is arrival order."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin import jobs as J
+from twin.derived import ON, Derived
+from twin.dispatch import Dispatcher
+
+Flags = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+ROOM = 1.0 + 1e-9  # shares are sums of fractions
+
+
+def node_fits(d: Derived, job: int, rows: Ints, halls: Ints) -> Flags:
+    """Return where one share of a job fits (len(rows), N): running, not cordoned, room, right hall (-1: any)."""
+    s = d.state
+    fits = (s.node_phase[rows] == ON) & ~s.node_cordon[rows]
+    fits &= d.used_frac[rows] + s.jobs.share_frac[job] <= ROOM
+    return np.asarray(fits & ((halls[:, None] < 0) | (d.layout.node_hall == halls[:, None])))
+
+
+def place(d: Derived, job: int, rows: Ints, halls: Ints, choose: Dispatcher) -> Ints:
+    """Give nodes to a job in the rows where it fits; return those rows. Room is taken at once."""
+    served, nodes = choose(node_fits(d, job, rows, halls), int(d.state.jobs.width[job]))
+    got = rows[served]
+    first = int(d.slot_start[job])
+    d.state.slot_node[got, first : first + nodes.shape[1]] = nodes
+    d.used_frac[got[:, None], nodes] += d.state.jobs.share_frac[job]
+    return got
+
+
+def release(d: Derived, job: int, rows: Ints) -> None:
+    """Take a job off its nodes in some rows."""
+    first, last = int(d.slot_start[job]), int(d.slot_start[job + 1])
+    d.state.slot_node[rows, first:last] = -1
+    d.state.dispatch_due[rows] = True
+    d.mark(load=True)
+
+
+def dispatch(d: Derived, choose: Dispatcher) -> None:
+    """Start waiting jobs in order of arrival; one that does not fit is passed over (backfill without reservation)."""
+    s = d.state
+    due = s.dispatch_due
+    if not due.any():
+        return
+    d.refresh()
+    waiting = (d.live_phase == J.WAITING) & due[:, None]
+    for column in np.flatnonzero(waiting.any(axis=0)):
+        rows = np.flatnonzero(waiting[:, column])
+        job = int(d.live[column])
+        got = place(d, job, rows, s.job_hall[rows, job], choose)
+        if len(got):
+            _begin(d, job, got)
+    s.dispatch_due[...] = False
+
+
+def _begin(d: Derived, job: int, rows: Ints) -> None:
+    """Start a placed job: at once when it is new, after its restart time when it goes on from a checkpoint."""
+    s = d.state
+    s.job_work_s[rows, job] = s.job_saved_s[rows, job]
+    again = (s.job_saved_s[rows, job] > 0.0) | (s.job_start_ms[rows, job] >= 0)
+    s.job_phase[rows, job] = np.where(again, J.RESTARTING, J.RUNNING)
+    s.job_until_ms[rows, job] = s.grid_ms + int(s.jobs.restart_s[job] * 1000)
+    s.job_start_ms[rows, job] = s.grid_ms
+    d.mark(load=True)
+
+
+def interrupt(d: Derived, lost_node: Flags) -> None:
+    """Put every job that has a share on a lost node (M, N) back into the queue; work since its checkpoint is lost."""
+    d.refresh()
+    if not len(d.live):
+        return
+    hit = np.take_along_axis(lost_node, np.maximum(d.slot_at, 0), axis=1) & (d.slot_at >= 0)
+    jobs_hit = np.logical_or.reduceat(hit, d.live_start[:-1], axis=1) & (d.live_phase > J.WAITING)
+    for column in np.flatnonzero(jobs_hit.any(axis=0)):
+        requeue(d, int(d.live[column]), np.flatnonzero(jobs_hit[:, column]))
+
+
+def requeue(d: Derived, job: int, rows: Ints) -> None:
+    """Send a job back to the queue from its last checkpoint and count the lost work as lost service."""
+    s = d.state
+    lost_s = s.job_work_s[rows, job] - s.job_saved_s[rows, job]
+    s.lost_service_s[rows] += lost_s * d.weight[job] / d.demand_total[rows]
+    s.lost_gpu_h[rows] += lost_s * s.jobs.gpus[job] / 3600.0
+    s.job_work_s[rows, job] = s.job_saved_s[rows, job]
+    s.job_phase[rows, job] = J.WAITING
+    s.job_target[rows, job] = -1
+    release(d, job, rows)

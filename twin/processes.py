@@ -1,0 +1,209 @@
+"""The lives of named things as SimPy processes that read like stories and own nothing (design section 1, rule 3).
+
+A process yields first and reads its entry again when it wakes; the entry's phase is its program counter, so it can be
+killed and rebuilt at any rung. No local survives a `yield`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import simpy
+from numpy.typing import NDArray
+
+from twin import effects
+from twin import jobs as J
+from twin.agenda import Entry, Scalar
+
+if TYPE_CHECKING:
+    from twin.engine import Engine
+
+Life = Generator[simpy.Event, None, None]
+
+
+class Turn:
+    """One entry's place in line: what its process may read and write."""
+
+    __slots__ = ("engine", "seq")
+
+    def __init__(self, engine: Engine, entry: Entry) -> None:
+        """Bind a process to an entry and to those that will follow it."""
+        self.engine, self.seq = engine, entry.seq
+
+    @property
+    def entry(self) -> Entry | None:
+        """The entry as it stands in the agenda now; None when somebody took it out."""
+        return self.engine.state.agenda.entries.get(self.seq)
+
+    def due(self) -> simpy.Event:
+        """Wait until the entry's instant."""
+        entry = self.entry
+        assert entry is not None
+        return self.engine.wait(entry)
+
+    def next(self, phase: str, due_ms: float, rows: tuple[int, ...] | None = None, **data: Scalar) -> None:
+        """Replace the entry by its successor: same component, new place in line; rows may be narrowed."""
+        entry = self.engine.state.agenda.remove(self.seq)
+        assert entry is not None
+        merged = {**dict(entry.data), **data}
+        kept = entry.rows if rows is None else rows
+        self.seq = self.engine.state.agenda.add(int(due_ms), entry.kind, entry.component, phase, merged, kept).seq
+
+    def end(self) -> None:
+        """Take the entry out: nothing more will happen here."""
+        self.engine.state.agenda.remove(self.seq)
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """The member rows concerned."""
+        entry = self.entry
+        assert entry is not None
+        if entry.rows is None:
+            return np.arange(self.engine.state.members)
+        return np.asarray(entry.rows, dtype=np.int64)
+
+    def index(self, kind: str) -> int:
+        """The array index of the entry's component."""
+        entry = self.entry
+        assert entry is not None
+        return self.engine.site.index(kind, entry.component)
+
+    def at(self, phase: str) -> bool:
+        """Tell whether the story stands at this rung."""
+        entry = self.entry
+        return entry is not None and entry.phase == phase
+
+
+def arrivals(w: Turn) -> Life:
+    """Jobs arrive in the order of the table; one entry waits for the next arrival."""
+    while w.entry is not None:
+        yield w.due()
+        if w.entry is None:
+            return
+        table, s = w.engine.state.jobs, w.engine.state
+        first, now_ms = int(w.entry.number("next")), w.entry.due_ms
+        last = int(np.searchsorted(table.arrival_ms, now_ms, side="right"))
+        s.job_phase[:, first:last] = np.where(
+            s.job_phase[:, first:last] == J.NOT_ARRIVED, J.WAITING, s.job_phase[:, first:last]
+        )
+        s.dispatch_due[...] = True
+        w.engine.derived.mark(load=True)
+        if last >= len(table):
+            w.end()
+            return
+        w.next("next", int(table.arrival_ms[last]), next=last)
+
+
+def loop_airlock(w: Turn) -> Life:
+    """Air enters a water loop: flow drifts down, chillers trip on low flow, the standby ones share the loop and fail,
+    the vendor bleeds it, chillers come back one by one."""
+    while w.entry is not None:
+        yield w.due()
+        if w.entry is None:
+            return
+        e, loop, rows = w.entry, w.index("loop"), w.rows
+        if w.at("ingress"):
+            trip_ms = int(e.number("trip_ms"))
+            effects.drift_flow(w.engine, loop, rows, e.number("trip_flow_frac", 0.45), (trip_ms - e.due_ms) / 1000.0)
+            w.next("low_flow", trip_ms)
+        elif w.at("low_flow"):
+            effects.trip_loop(w.engine, loop, rows, e.number("residual_flow_frac", 0.05))
+            w.next("bled", e.number("first_back_ms"))
+        elif w.at("bled"):
+            effects.restore_loop(w.engine, loop, rows, 1)
+            w.next("all_back", e.number("all_back_ms"))
+        else:
+            effects.restore_loop(w.engine, loop, rows, 99)
+            w.end()
+
+
+def chiller(w: Turn) -> Life:
+    """A chiller trips; a standby one starts after its restart time; the tripped one is repaired."""
+    while w.entry is not None:
+        yield w.due()
+        if w.entry is None:
+            return
+        e, k, rows, s = w.entry, w.index("chiller"), w.rows, w.engine.state
+        if w.at("trip"):
+            s.chiller_phase[rows, k] = effects.TRIPPED
+            effects.start_standby(w.engine, int(w.engine.site.chiller_loop[k]), rows)
+            w.next("repair", e.number("repaired_ms"))
+        elif w.at("start"):
+            effects.end_chiller_start(w.engine, k, rows)
+            w.end()
+        else:
+            effects.return_chiller(w.engine, k, rows)
+            w.end()
+
+
+def cooling_unit(w: Turn) -> Life:
+    """A cooling unit stops and is repaired."""
+    while w.entry is not None:
+        yield w.due()
+        if w.entry is None:
+            return
+        e, c, rows, s = w.entry, w.index("cooling_unit"), w.rows, w.engine.state
+        s.unit_running[rows, c] = not w.at("stop")
+        w.engine.derived.mark()
+        if w.at("stop"):
+            w.next("repair", e.number("repaired_ms"))
+        else:
+            w.end()
+
+
+def feed(w: Turn) -> Life:
+    """A feed is lost and returns; while none is left the halls live on their batteries."""
+    while w.entry is not None:
+        yield w.due()
+        if w.entry is None:
+            return
+        e, f, rows, s = w.entry, w.index("feed"), w.rows, w.engine.state
+        s.feed_ok[rows, f] = not w.at("lost")
+        if w.at("lost"):
+            w.next("back", e.number("back_ms"))
+        else:
+            w.end()
+
+
+def psu(w: Turn) -> Life:
+    """A power supply of a node fails; the others carry its share until it is replaced."""
+    while w.entry is not None:
+        yield w.due()
+        if w.entry is None:
+            return
+        e, rows, s = w.entry, w.rows, w.engine.state
+        node = w.engine.site.index("node", e.component.rsplit("/", 1)[0])
+        s.node_psu_ok[rows, node] += -1 if w.at("fail") else 1
+        w.engine.derived.mark()
+        if w.at("fail"):
+            w.next("replace", e.number("replaced_ms"))
+        else:
+            w.end()
+
+
+def action(w: Turn) -> Life:
+    """A step of a plan takes effect; an ordered return looks every minute until cooling is back."""
+    while w.entry is not None:
+        yield w.due()
+        if w.entry is None:
+            return
+        left = effects.apply(w.engine, w.entry, w.rows)
+        if len(left):
+            w.next("wait", w.entry.due_ms + effects.RETURN_POLL_MS, rows=tuple(int(r) for r in left))
+        else:
+            w.end()
+
+
+LIVES: dict[str, Callable[[Turn], Life]] = {
+    "arrivals": arrivals,
+    "loop_airlock": loop_airlock,
+    "chiller": chiller,
+    "cooling_unit": cooling_unit,
+    "feed": feed,
+    "psu": psu,
+    "action": action,
+}
+# Site-wide happenings that act at their exact instant: flows are advanced to it first. Their rows are always all rows.
+CUTS: frozenset[str] = frozenset({"feed"})

@@ -1,0 +1,138 @@
+"""`State`: all that the twin remembers. Arrays (members, components), the agenda, the job table, a few numbers.
+
+It holds no SimPy object; a fork is a copy of arrays and of one dictionary, and continues bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plant.errors import SnapshotMismatch
+from plant.site import Site
+from twin.agenda import Agenda
+from twin.fields import FIELDS
+from twin.jobs import Jobs
+
+Array = NDArray[Any]
+NUMBERS = ("now_ms", "grid_ms", "step_ms", "seed")
+
+
+class State:
+    """The memory of one ensemble of a site; `state.rack_air_c` is its array of that name (see twin/fields.py)."""
+
+    __slots__ = ("agenda", "arrays", "backend", "grid_ms", "jobs", "now_ms", "seed", "site_hash", "step_ms")
+
+    def __init__(
+        self,
+        arrays: dict[str, Array],
+        agenda: Agenda,
+        jobs: Jobs,
+        *,
+        now_ms: int,
+        grid_ms: int,
+        step_ms: int,
+        seed: int,
+        site_hash: str,
+        backend: str = "numpy",
+    ) -> None:
+        """Take over the parts as they are; now_ms and grid_ms (last grid point) are Unix milliseconds."""
+        self.arrays = arrays
+        self.agenda = agenda
+        self.jobs = jobs
+        self.now_ms = now_ms
+        self.grid_ms = grid_ms
+        self.step_ms = step_ms
+        self.seed = seed
+        self.site_hash = site_hash
+        self.backend = backend
+
+    def __getattr__(self, name: str) -> Array:
+        """Return the array of that name."""
+        if name == "arrays" or name not in self.arrays:  # "arrays" is missing only while being unpickled
+            raise AttributeError(name)
+        return self.arrays[name]
+
+    @property
+    def members(self) -> int:
+        """Return the number of member rows."""
+        return len(self.arrays["member"])
+
+    def fork(self) -> State:
+        """Return an independent copy that will continue exactly as this one."""
+        return self._with({name: a.copy() for name, a in self.arrays.items()}, self.agenda.copy())
+
+    def rows(self, index: Sequence[int]) -> State:
+        """Return a copy made of some member rows, in that order; a row may be taken more than once."""
+        take = np.asarray(index, dtype=np.intp)
+        return self._with(
+            {name: np.ascontiguousarray(a[take]) for name, a in self.arrays.items()},
+            self.agenda.restrict([int(i) for i in index]),
+        )
+
+    def _with(self, arrays: dict[str, Array], agenda: Agenda) -> State:
+        return State(
+            arrays,
+            agenda,
+            self.jobs,
+            now_ms=self.now_ms,
+            grid_ms=self.grid_ms,
+            step_ms=self.step_ms,
+            seed=self.seed,
+            site_hash=self.site_hash,
+            backend=self.backend,
+        )
+
+    def digest(self) -> str:
+        """Return the content hash: equal digests mean equal bits."""
+        h = hashlib.sha256(self.jobs.digest().encode())
+        h.update(repr([getattr(self, n) for n in (*NUMBERS, "site_hash", "backend")]).encode())
+        h.update(repr((self.agenda.next_seq, sorted(self.agenda.entries.values()))).encode())
+        for name in sorted(self.arrays):
+            a = self.arrays[name]
+            h.update(f"{name}{a.dtype.str}{a.shape}".encode())
+            h.update(np.ascontiguousarray(a).data)
+        return h.hexdigest()
+
+    def check(self, site: Site) -> None:
+        """Raise SnapshotMismatch unless this is a sound state of that site: hash, shapes, order, finite numbers."""
+        if self.site_hash != site.hash:
+            raise SnapshotMismatch(
+                where="state",
+                found=f"site hash {self.site_hash[:12]}",
+                allowed=f"site hash {site.hash[:12]} ({site.name})",
+                cure="load the site file that this state was made from",
+            )
+        for f in FIELDS:
+            a = self.arrays.get(f.name)
+            shape = (self.members, *axis_shape(site, self.jobs, f.axis))
+            if a is None or a.shape != shape or a.dtype != np.dtype(f.dtype) or not a.flags.c_contiguous:
+                found = "nothing" if a is None else f"{a.dtype} {a.shape}"
+                raise SnapshotMismatch(
+                    where=f"state.{f.name}",
+                    found=found,
+                    allowed=f"{f.dtype} {shape}, C order",
+                    cure="rebuild the state",
+                )
+            if f.dtype == "float64" and not np.isfinite(a).all():
+                raise SnapshotMismatch(
+                    where=f"state.{f.name}",
+                    found=f"{int((~np.isfinite(a)).sum())} values that are not finite",
+                    allowed="finite numbers",
+                    cure="start from an earlier snapshot",
+                )
+
+
+def axis_shape(site: Site, jobs: Jobs, axis: str) -> tuple[int, ...]:
+    """Return the shape of an array behind its member axis: () for one number per member."""
+    if axis == "":
+        return ()
+    if axis == "job":
+        return (len(jobs),)
+    if axis == "slot":
+        return (int(jobs.slot_start[-1]),)
+    return (len(site.components(axis)),)
