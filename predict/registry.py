@@ -108,9 +108,12 @@ def _arrays(folder: Path, sha256: str) -> dict[str, NDArray[Any]]:
         )
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            arrays = {name: archive[name] for name in archive.files}
     except (ValueError, OSError, zipfile.BadZipFile, EOFError, TypeError, AttributeError) as error:
         raise ModelNotTrained(str(path), f"holds something else than arrays ({error})", "arrays only", CURE) from None
+    if not all(isinstance(array, np.ndarray) and array.dtype.kind == "f" for array in arrays.values()):
+        raise ModelNotTrained(str(path), "holds something else than arrays of numbers", "arrays only", CURE)
+    return arrays
 
 
 def _check_shapes(folder: Path, arrays: Mapping[str, NDArray[Any]], kinds: int) -> None:

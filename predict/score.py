@@ -84,7 +84,7 @@ class Scorer:
         """Score all rows; the arrays behind `score`, for replays that need no objects."""
         self.observer.advance(now_ms)
         residual = self.observer.residual()
-        warm = (self.observer.reference.warm | ~self.judged).all(axis=1)
+        warm = self._half(self.observer.reference.warm)
         unknown = self._unknown(now_ms)
         p_residual = residual_p_fail(residual, self.base_per_h)
         p_lstm = self._network(now_ms, residual)
@@ -137,8 +137,11 @@ class Scorer:
 
     def _unknown(self, now_ms: int) -> NDArray[np.bool_]:
         """Rows of which less than half of the judged channels were heard within STALE_S, (rows,)."""
-        fresh = (now_ms - self.observer.windows.newest_ms <= STALE_S * 1000) & self.judged
-        return np.asarray(2 * fresh.sum(axis=1) < self.judged.sum(axis=1))
+        return ~self._half(now_ms - self.observer.windows.newest_ms <= STALE_S * 1000)
+
+    def _half(self, channels: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Rows of which at least half of the judged channels have what `channels` (rows, COLUMNS) says, (rows,)."""
+        return np.asarray(2 * (channels & self.judged).sum(axis=1) >= self.judged.sum(axis=1))
 
     def _network(self, now_ms: int, residual: Residual) -> Array:
         """Return the network's P(fail) (rows, horizons), NaN where it cannot speak; renewed each minute or move."""
