@@ -22,6 +22,21 @@ from twin.store import BAD_EVENT, REFUSALS_KEPT, Batch, Event, Newest, Refusal, 
 
 _READING = np.dtype([("series", np.int64), ("time_ms", np.int64), ("value", np.float64)])
 
+# Readings are filed by spans of 2^18 ms, about four minutes.
+SPAN_MS = 262_144
+
+# Below this share of all series a read seeks each of them in each span; above, it scans the spans.
+SEEK_FRAC = 0.5
+
+_SEEK = """
+SELECT series_id, time_ms, reading.value FROM span CROSS JOIN json_each(?1) AS wanted
+CROSS JOIN reading ON reading.span = span.id AND series_id = wanted.value
+WHERE span.id BETWEEN ?2 AND ?3 AND time_ms >= ?4 AND time_ms < ?5"""
+
+_SCAN = """
+SELECT series_id, time_ms, value FROM reading
+WHERE span BETWEEN ?1 AND ?2 AND time_ms >= ?3 AND time_ms < ?4"""
+
 # One number per row that orders by newest time, then by alphabetical channel: SQLite then picks the row itself.
 _NEWEST = """
 SELECT component.name, newest_ms, channel.name, newest_value, max(newest_ms * 65536 - channel.rank)
@@ -64,8 +79,10 @@ class SqliteStore:
         # In the order of the table, so that neighbours land in one page; a stable sort keeps corrections last.
         order = np.lexsort((time_ms, series))
         series, time_ms, value = series[order], time_ms[order], value[order]
-        rows = zip(series.tolist(), time_ms.tolist(), value.tolist(), strict=True)
-        self._connection.executemany("INSERT OR REPLACE INTO reading VALUES (?, ?, ?)", rows)
+        span = time_ms // SPAN_MS
+        self._connection.executemany("INSERT OR IGNORE INTO span VALUES (?)", [(n,) for n in np.unique(span).tolist()])
+        rows = zip(span.tolist(), series.tolist(), time_ms.tolist(), value.tolist(), strict=True)
+        self._connection.executemany("INSERT OR REPLACE INTO reading VALUES (?, ?, ?, ?)", rows)
         last = np.flatnonzero(np.append(series[1:] != series[:-1], True))
         newest = zip(time_ms[last].tolist(), value[last].tolist(), series[last].tolist(), strict=True)
         self._connection.executemany(
@@ -124,15 +141,23 @@ class SqliteStore:
         with self._at_work():
             self._learn_series()
             wanted = self._wanted(components, channels)
-            rows = self._connection.execute(
-                "SELECT series_id, time_ms, value FROM reading WHERE series_id IN (SELECT value FROM json_each(?)) "
-                "AND time_ms >= ? AND time_ms < ?",
-                (json.dumps(wanted), _int64(start_ms), _int64(end_ms)),
-            )
-            found = np.fromiter(rows, dtype=_READING)
+            found = self._rows(wanted, _int64(start_ms), _int64(end_ms))
             rank = np.zeros(max(wanted, default=0) + 1, dtype=np.int64)
             rank[wanted] = np.arange(len(wanted))
             return self._named_batch(found[np.lexsort((rank[found["series"]], found["time_ms"]))])
+
+    def _rows(self, wanted: list[int], start_ms: int, end_ms: int) -> NDArray[np.void]:
+        """Rows of these series in [start_ms, end_ms), in no promised order."""
+        if len(wanted) > SEEK_FRAC * len(self._series):
+            rows: NDArray[np.void] = np.fromiter(
+                self._connection.execute(_SCAN, (start_ms // SPAN_MS, end_ms // SPAN_MS, start_ms, end_ms)), _READING
+            )
+            is_wanted = np.zeros(max(self._named) + 1, dtype=bool)
+            is_wanted[wanted] = True
+            picked: NDArray[np.void] = rows[is_wanted[rows["series"]]]
+            return picked
+        values = (json.dumps(wanted), start_ms // SPAN_MS, end_ms // SPAN_MS, start_ms, end_ms)
+        return np.fromiter(self._connection.execute(_SEEK, values), _READING)
 
     def _wanted(self, components: Sequence[str] | None, channels: Sequence[str] | None) -> list[int]:
         """Series numbers in order of (component, channel)."""

@@ -3,9 +3,9 @@
 The rules every store keeps, and the contract suite checks:
 - A reading is (time, component, channel, value). The same component, channel and time again is a correction: the last
   value written wins, and `read` never shows both.
-- A store takes only what it can give back: finite values, names of `NAME_RULE`, times from 1970 to 2261. The rest is
-  refused one by one with a reason and counted; the rest of its batch goes in. (Ranges and units are judged before,
-  in `twin.admit`.)
+- A store takes only what it can give back: finite values, names of `NAME_RULE` and `CHANNEL_RULE`, times from 1970 to
+  2261. What it cannot is refused one by one with a reason and counted; the rest of the batch goes in. (Ranges and units
+  are judged before, in `twin.admit`.)
 - `read` and `events` are half open [start, end) and answer in order of (time, component, channel).
 - `newest` of a component is its latest reading; among channels of the same latest time the alphabetically first.
 - `tail` gives readings in order of arrival, so that late ones are seen; a correction arrives again.
@@ -14,7 +14,7 @@ The rules every store keeps, and the contract suite checks:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -24,8 +24,16 @@ from numpy.typing import NDArray
 NAME_RULE = "1 to 200 of A-Z a-z 0-9 _ - . / : @ + #"
 _NAME = re.compile(r"[A-Za-z0-9_\-./:@+#]{1,200}")
 
+# What the columns beside the channels are called where a channel is a column; `_ok` marks a channel's validity there.
+_NOT_CHANNELS = frozenset({"time", "site", "component"})
+CHANNEL_RULE = f"{NAME_RULE}, none of {' '.join(sorted(_NOT_CHANNELS))}, not ending in _ok"
+
 # The last whole day that still fits 64-bit nanoseconds, the finest clock of the stores behind this protocol.
 LATEST_MS = 9_214_646_400_000  # 2261-12-31T00:00:00Z
+
+# Text of an event: four bytes a character stay below the 64 KiB of a string field.
+LONGEST_TEXT = 16_000
+_NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
 
 Newest = dict[str, tuple[int, str, float]]
 
@@ -178,10 +186,12 @@ class Store(Protocol):
 
 REFUSALS_KEPT = 10_000
 
-NOT_FINITE = "value is not a finite number"
-BAD_NAME = f"name is not {NAME_RULE}"
-BAD_EVENT = "event has a name, time or text that cannot be kept"
-BAD_TIME = "time is not between 1970 and 2261 in Unix ms"
+# Reasons a store itself refuses for; `twin.admit` adds those of the site and of the channel table.
+NOT_FINITE = "not_a_number"
+BAD_NAME = "bad_component_name"
+BAD_CHANNEL = "bad_channel_name"
+BAD_TIME = "impossible_time"
+BAD_EVENT = "bad_event"
 
 
 def names_array(names: Sequence[str] | NDArray[Any]) -> NDArray[np.object_]:
@@ -196,10 +206,15 @@ def name_ok(name: object) -> bool:
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
+def channel_ok(name: object) -> bool:
+    """Whether a channel of this name may be stored: CHANNEL_RULE."""
+    return name_ok(name) and name not in _NOT_CHANNELS and not str(name).endswith("_ok")
+
+
 def event_ok(event: Event) -> bool:
-    """Whether an event can be kept: names of NAME_RULE (an empty code is fine), text without NUL, a possible time."""
+    """Whether an event can be kept: names of NAME_RULE (an empty code is fine), printable text, a possible time."""
     names = name_ok(event.component) and name_ok(event.type) and (event.code == "" or name_ok(event.code))
-    text = "\x00" not in event.text and not any("\ud800" <= mark <= "\udfff" for mark in event.text)
+    text = len(event.text) <= LONGEST_TEXT and not _NOT_TEXT.search(event.text)
     return names and text and 0 <= event.time_ms <= LATEST_MS
 
 
@@ -207,13 +222,21 @@ def storable(batch: Batch) -> tuple[Batch, list[Refusal]]:
     """What any store can give back unchanged, and the rest with the reason for each."""
     finite = np.isfinite(batch.value)
     in_time = (batch.time_ms >= 0) & (batch.time_ms <= LATEST_MS)
-    named = _named(batch.component) & _named(batch.channel)
-    good = finite & in_time & named
+    named, of_channel = _all_ok(batch.component, name_ok), _all_ok(batch.channel, channel_ok)
+    good = finite & in_time & named & of_channel
     if good.all():
         return batch, []
     refused = []
     for i in np.flatnonzero(~good).tolist():
-        reason = BAD_NAME if not named[i] else BAD_TIME if not in_time[i] else NOT_FINITE
+        reason = (
+            BAD_NAME
+            if not named[i]
+            else BAD_CHANNEL
+            if not of_channel[i]
+            else BAD_TIME
+            if not in_time[i]
+            else NOT_FINITE
+        )
         refused.append(refusal_of(batch, i, reason))
     return batch.take(good), refused
 
@@ -223,17 +246,30 @@ def refusal_of(batch: Batch, i: int, reason: str) -> Refusal:
     return Refusal(int(batch.time_ms[i]), batch.component[i], batch.channel[i], float(batch.value[i]), reason)
 
 
-def _named(column: NDArray[np.object_]) -> NDArray[np.bool_]:
+def _all_ok(column: NDArray[np.object_], ok: Callable[[object], bool]) -> NDArray[np.bool_]:
     names = column.tolist()
-    if all(name_ok(name) for name in set(names)):
+    # A batch has far fewer names than readings: each is judged once.
+    verdict = {name: ok(name) for name in set(names)}
+    if all(verdict.values()):
         return np.ones(len(names), dtype=bool)
-    return np.array([name_ok(name) for name in names], dtype=bool)
+    return np.array([verdict[name] for name in names], dtype=bool)
 
 
 def in_order(batch: Batch) -> Batch:
     """Sorted by (time, component, channel), one reading per key: the last that arrived."""
-    last = {key: i for i, key in enumerate(zip(batch.time_ms.tolist(), batch.component, batch.channel, strict=True))}
-    return batch.take(np.array([last[key] for key in sorted(last)], dtype=np.int64))
+    component, channel = _ranks(batch.component), _ranks(batch.channel)
+    # lexsort is stable, so among equal keys the last to arrive stands last.
+    order = np.lexsort((channel, component, batch.time_ms))
+    keys = np.stack([batch.time_ms[order], component[order], channel[order]])
+    last = np.append(np.any(keys[:, 1:] != keys[:, :-1], axis=0), True) if len(order) else np.empty(0, dtype=bool)
+    return batch.take(order[last])
+
+
+def _ranks(names: NDArray[np.object_]) -> NDArray[np.int64]:
+    """Alphabetical rank of each name, shape (n,)."""
+    listed = names.tolist()
+    rank = {name: i for i, name in enumerate(sorted(set(listed)))}
+    return np.fromiter((rank[name] for name in listed), dtype=np.int64, count=len(listed))
 
 
 def newest_of(rows: Iterable[tuple[int, str, str, float]]) -> Newest:

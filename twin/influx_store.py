@@ -1,0 +1,274 @@
+"""The production store: InfluxDB 1.x (behind a proxy that answers the 2.x write address), 2.x and 3 Core.
+
+A reading is a point of the measurement named after the component's kind, with tags `site` and `component`, one float
+field per channel and a field `<channel>_ok` (1 valid, 0 refused: a sensor that turns NaN does not just vanish), in
+nanoseconds. Events are points of the measurement `event`, with tags `component`, `type`, `code` and a field `text`.
+
+`tail` has no arrival order to follow, so it asks again for a window before its cursor and hands out what it has not
+handed out yet. Its rule: a reading later than OVERLAP_MS behind the site's clock is missed by `tail` (never by
+`read`), and after a restart the last window comes once more. The clock is the median over components of their newest
+times, so that one component with a fast clock cannot drag it along.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from plant.errors import ConfigError
+from twin.influx_query import InfluxQuery, quoted, text
+from twin.influx_write import Delivery, InfluxWriter
+from twin.spool import Spool
+from twin.store import (
+    BAD_EVENT,
+    LATEST_MS,
+    REFUSALS_KEPT,
+    Batch,
+    Event,
+    Newest,
+    Refusal,
+    event_ok,
+    in_order,
+    name_ok,
+    newest_of,
+    storable,
+)
+
+OVERLAP_MS = 120_000
+READINGS_PER_BLOCK = 5_000
+
+# A statement travels in the address line; more names than this are asked for by kind and picked here.
+NAMES_PER_QUERY = 40
+
+OTHER_KIND = "component"
+_NOT_KINDS = ("event", "risk", "sync")
+
+
+class InfluxStore:
+    """A `twin.store.Store` over one database of one server.
+
+    `kind_of` maps component to kind (the measurement); a component it does not know is filed under OTHER_KIND.
+    Opening raises StoreUnavailable when the server is down, the token is wrong or the database unknown, unless
+    `check` is False: then writes go to the spool until the server is back. `retry_s` is how long the client tries a
+    block before it stays in the spool, `timeout_s` how long it waits for one answer.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        database: str,
+        token: str,
+        *,
+        site: str,
+        spool: str | Path,
+        kind_of: Mapping[str, str] | None = None,
+        check: bool = True,
+        retry_s: float = 5.0,
+        timeout_s: float = 5.0,
+    ) -> None:
+        self._kind_of = dict(kind_of or {})
+        self._head: dict[str, str] = {}
+        _check_names(site, database, self._kind_of)
+        self._site = site
+        self._query = InfluxQuery(url, database, token)
+        if check:
+            self._query.check()
+        self._writer = InfluxWriter(url, database, token, Spool(spool), retry_s=retry_s, timeout_s=timeout_s)
+        self._written: set[tuple[str, str]] = set()
+        self._refused: Counter[str] = Counter()
+        self._aside: deque[Refusal] = deque(maxlen=REFUSALS_KEPT)
+        self._seen: dict[tuple[int, str, str], float] = {}
+        self._seen_cursor = 0
+        if check:
+            self._writer.drain()
+
+    def write(self, batch: Batch) -> int:
+        good, bad = storable(batch)
+        self.refuse_all(bad)
+        for start in range(0, len(good), READINGS_PER_BLOCK):
+            part = good.take(np.arange(start, min(start + READINGS_PER_BLOCK, len(good))))
+            self._writer.send(self._lines(part), len(part))
+        return len(good)
+
+    def _lines(self, batch: Batch) -> list[str]:
+        """Line protocol, one line per component and time."""
+        points: dict[tuple[str, int], dict[str, float]] = {}
+        for time_ms, component, channel, value in batch.rows():
+            points.setdefault((component, time_ms), {})[channel] = value
+        self._written.update(zip(batch.component.tolist(), batch.channel.tolist(), strict=True))
+        return [
+            f"{self._head_of(component)} {','.join([f'{k}={v!r},{k}_ok=1' for k, v in fields.items()])} {time_ms}000000"
+            for (component, time_ms), fields in points.items()
+        ]
+
+    def _head_of(self, component: str) -> str:
+        """Measurement and tags of a component; the name rule leaves nothing to escape."""
+        head = self._head.get(component)
+        if head is None:
+            kind = self._kind_of.get(component, OTHER_KIND)
+            head = self._head[component] = f"{kind},component={component},site={self._site}"
+        return head
+
+    def write_events(self, events: Sequence[Event]) -> int:
+        good = [event for event in events if event_ok(event)]
+        if good:
+            self._writer.send([_event_line(event, self._site) for event in good], len(good))
+        if len(good) < len(events):
+            self._refused[BAD_EVENT] += len(events) - len(good)
+        return len(good)
+
+    def read(
+        self, components: Sequence[str] | None, channels: Sequence[str] | None, start_ms: int, end_ms: int
+    ) -> Batch:
+        wanted = None if components is None else {name for name in components if name_ok(name)}
+        of_channel = None if channels is None else set(channels)
+        parts = []
+        for kind in self._kinds_of(wanted):
+            fields = [name for name in self._fields(kind) if of_channel is None or name in of_channel]
+            if fields:
+                parts.append(self._query.rows(kind, fields, self._where(kind, wanted, start_ms, end_ms)))
+        found = Batch.joined(parts)
+        if wanted is not None and len(wanted) > NAMES_PER_QUERY:
+            found = found.take(np.array([name in wanted for name in found.component.tolist()], dtype=bool))
+        return in_order(found)
+
+    def _kinds_of(self, components: set[str] | None) -> list[str]:
+        """The measurements that hold these components, or all that hold readings."""
+        listed = [row[0] for series in self._query.series("SHOW MEASUREMENTS") for row in series["values"]]
+        if not listed:
+            self._query.check()
+        there = [kind for kind in listed if kind not in _NOT_KINDS and name_ok(kind)]
+        if components is None:
+            return there
+        wanted = {self._kind_of.get(name, OTHER_KIND) for name in components}
+        return [kind for kind in there if kind in wanted]
+
+    def _fields(self, kind: str) -> list[str]:
+        """The channels of a measurement; fields of other types or names are none of ours."""
+        rows = [
+            row for series in self._query.series(f"SHOW FIELD KEYS FROM {quoted(kind)}") for row in series["values"]
+        ]
+        return sorted(name for name, of in rows if of == "float" and name_ok(name) and not name.endswith("_ok"))
+
+    def _where(self, kind: str, components: set[str] | None, start_ms: int, end_ms: int) -> str:
+        where = f'"site" = {text(self._site)} AND {_span(start_ms, end_ms)}'
+        if components is not None and len(components) <= NAMES_PER_QUERY:
+            of_kind = sorted(name for name in components if self._kind_of.get(name, OTHER_KIND) == kind)
+            names = " OR ".join(f'"component" = {text(name)}' for name in of_kind)
+            where += f" AND ({names})"
+        return where
+
+    def newest(self, channel: str | None = None) -> Newest:
+        return newest_of(row for kind in self._kinds_of(None) for row in self._newest_rows(kind, channel))
+
+    def _newest_rows(self, kind: str, channel: str | None) -> Iterable[tuple[int, str, str, float]]:
+        for field in self._fields(kind):
+            if channel in (None, field):
+                statement = f'SELECT last({quoted(field)}) FROM {quoted(kind)} WHERE "site" = {text(self._site)}'
+                for series in self._query.series(f'{statement} GROUP BY "component"'):
+                    time_ms, value = series["values"][0]
+                    yield int(time_ms), series["tags"]["component"], field, float(value)
+
+    def components(self) -> list[str]:
+        names: set[str] = set()
+        for kind in self._kinds_of(None):
+            statement = f'SHOW TAG VALUES FROM {quoted(kind)} WITH KEY = "component" WHERE "site" = {text(self._site)}'
+            names.update(row[1] for series in self._query.series(statement) for row in series["values"])
+        return sorted(names)
+
+    def events(self, start_ms: int, end_ms: int) -> list[Event]:
+        statement = (
+            f'SELECT "component", "type", "code", "text" FROM "event" '
+            f'WHERE "site" = {text(self._site)} AND {_span(start_ms, end_ms)}'
+        )
+        rows = [row for series in self._query.series(statement) for row in series["values"]]
+        found = [Event(int(time_ms), name, of, code or "", said) for time_ms, name, of, code, said in rows]
+        return sorted(found, key=lambda event: (event.time_ms, event.component, event.type, event.code))
+
+    def tail(self, cursor: int) -> tuple[Batch, int]:
+        if cursor != self._seen_cursor:
+            self._seen = {}
+        found = self.read(None, None, max(0, cursor - OVERLAP_MS), LATEST_MS + 1)
+        if not len(found):
+            return found, cursor
+        keys = list(zip(found.time_ms.tolist(), found.component, found.channel, strict=True))
+        values = found.value.tolist()
+        fresh = [self._seen.get(key) != value for key, value in zip(keys, values, strict=True)]
+        cursor = max(cursor, _clock_ms(found))
+        self._seen = {key: value for key, value in zip(keys, values, strict=True) if key[0] >= cursor - OVERLAP_MS}
+        self._seen_cursor = cursor
+        return found.take(np.array(fresh, dtype=bool)), cursor
+
+    def tail_end(self) -> int:
+        newest = [time_ms for time_ms, _, _ in self.newest().values()]
+        # Asking once marks the window before the cursor as handed out.
+        return self.tail(int(np.median(newest)))[1] if newest else 0
+
+    def refuse(self, component: str, channel: str, time_ms: int, value: float, reason: str) -> None:
+        self.refuse_all([Refusal(time_ms, component, channel, value, reason)])
+
+    def refuse_all(self, refusals: Sequence[Refusal]) -> None:
+        """Count and keep aside in this process; a channel written before is marked as invalid in the database."""
+        self._refused.update(refusal.reason for refusal in refusals)
+        self._aside.extend(refusals)
+        marks = [
+            f"{self._head_of(r.component)} {r.channel}_ok=0 {r.time_ms}000000"
+            for r in refusals
+            if (r.component, r.channel) in self._written and 0 <= r.time_ms <= LATEST_MS
+        ]
+        if marks:
+            self._writer.send(marks, 0)
+
+    def refused(self) -> dict[str, int]:
+        return dict(self._refused)
+
+    def refusals(self) -> list[Refusal]:
+        return list(self._aside)
+
+    def delivery(self) -> Delivery:
+        """How many readings were sent, stored, are spooled or rejected by the server, and the last trouble."""
+        return self._writer.delivery()
+
+    def drain(self) -> bool:
+        """Try to send what waits in the spool; False while the server does not take it."""
+        return self._writer.drain()
+
+    def flush(self) -> None:
+        self._writer.settle()
+
+    def close(self) -> None:
+        self._writer.close()
+        self._query.close()
+
+
+def _clock_ms(batch: Batch) -> int:
+    newest: dict[str, int] = {}
+    for time_ms, component in zip(batch.time_ms.tolist(), batch.component.tolist(), strict=True):
+        newest[component] = max(time_ms, newest.get(component, 0))
+    return int(np.median(list(newest.values())))
+
+
+def _span(start_ms: int, end_ms: int) -> str:
+    """A half-open window in ns, within what the server's clock can say."""
+    start, end = (max(0, min(LATEST_MS + 1, instant)) * 1_000_000 for instant in (start_ms, end_ms))
+    return f"time >= {start} AND time < {end}"
+
+
+def _event_line(event: Event, site: str) -> str:
+    code = f",code={event.code}" if event.code else ""
+    said = event.text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'event{code},component={event.component},site={site},type={event.type} text="{said}" {event.time_ms}000000'
+
+
+def _check_names(site: str, database: str, kind_of: Mapping[str, str]) -> None:
+    bad = [name for name in (site, database, *set(kind_of.values())) if not name_ok(name)]
+    if bad or "/" in database or any(kind in _NOT_KINDS or kind.startswith("#") for kind in kind_of.values()):
+        raise ConfigError(
+            where="[store]",
+            found=f"site {site!a}, database {database!a}, kinds {sorted(set(kind_of.values()))}",
+            allowed="letters, digits, _ and -; no kind called event, risk or sync",
+            cure="rename it",
+        )
