@@ -35,7 +35,7 @@ def some_jobs(count: int = 24, seed: int = 1) -> Jobs:
         share_frac=rng.choice([0.25, 0.5, 1.0], count),
         activity_frac=rng.uniform(0.3, 1.0, count),
         priority=rng.choice([1.0, 2.0, 4.0], count),
-        gpus=width * 2.0,
+        gpus=width * rng.choice([0.0, 2.0], count),
         checkpoint_s=np.full(count, 600.0),
         restart_s=np.full(count, 90.0),
         state_gb=rng.uniform(1.0, 400.0, count),
@@ -47,12 +47,13 @@ def crisis(site: Site, members: int, seed: int = 7) -> State:
     """Return a state in which, within an hour, almost everything the twin knows will happen at once."""
     s = make_state(site, T0_MS, jobs=some_jobs(), members=members, seed=seed)
     s.node_threshold[...] *= 0.002  # nodes fail often enough to be seen within an hour
-    s.node_stop_c[...] -= 17.0  # and stop early enough
+    s.node_stop_c[...] -= 19.0  # and stop early enough
     loop = site.loop_ids[0]
     trip_ms = T0_MS + 10 * MINUTE_MS + 333
     s.agenda.add(
         T0_MS + 5 * MINUTE_MS, "loop_airlock", loop, "ingress",
-        {"trip_ms": trip_ms, "first_back_ms": trip_ms + 25 * MINUTE_MS, "all_back_ms": trip_ms + 31 * MINUTE_MS},
+        {"trip_ms": trip_ms, "bled_ms": trip_ms + 25 * MINUTE_MS, "chillers_back": 1,
+         "all_back_ms": trip_ms + 31 * MINUTE_MS},
     )  # fmt: skip
     s.agenda.add(
         T0_MS + 7 * MINUTE_MS + 1, "chiller", site.chiller_ids[3], "trip", {"repaired_ms": T0_MS + 50 * MINUTE_MS}

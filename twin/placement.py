@@ -19,6 +19,7 @@ def node_fits(d: Derived, job: int, rows: Ints, halls: Ints) -> Flags:
     s = d.state
     fits = (s.node_phase[rows] == ON) & ~s.node_cordon[rows]
     fits &= d.used_frac[rows] + s.jobs.share_frac[job] <= ROOM
+    fits &= d.site.node_gpus * s.jobs.width[job] >= s.jobs.gpus[job]
     return np.asarray(fits & ((halls[:, None] < 0) | (d.layout.node_hall == halls[:, None])))
 
 

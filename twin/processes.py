@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from twin.engine import Engine
 
 Life = Generator[simpy.Event, None, None]
+EVERY_CHILLER = 1_000_000
 
 
 class Turn:
@@ -97,8 +98,10 @@ def arrivals(w: Turn) -> Life:
 
 
 def loop_airlock(w: Turn) -> Life:
-    """Air enters a water loop: flow drifts down, chillers trip on low flow, the standby ones share the loop and fail,
-    the vendor bleeds it, chillers come back one by one."""
+    """Air enters a water loop: flow drifts down, chillers trip on low flow and none can start, the vendor bleeds it.
+
+    chillers_back of its chillers run at once when it is bled, all of them at all_back_ms if that is given.
+    """
     while w.entry is not None:
         yield w.due()
         if w.entry is None:
@@ -110,17 +113,20 @@ def loop_airlock(w: Turn) -> Life:
             w.next("low_flow", trip_ms)
         elif w.at("low_flow"):
             effects.trip_loop(w.engine, loop, rows, e.number("residual_flow_frac", 0.05))
-            w.next("bled", e.number("first_back_ms"))
+            w.next("bled", e.number("bled_ms"))
         elif w.at("bled"):
-            effects.restore_loop(w.engine, loop, rows, 1)
+            effects.restore_loop(w.engine, loop, rows, int(e.number("chillers_back")))
+            if e.number("all_back_ms") <= e.due_ms:
+                w.end()
+                return
             w.next("all_back", e.number("all_back_ms"))
         else:
-            effects.restore_loop(w.engine, loop, rows, 99)
+            effects.restore_loop(w.engine, loop, rows, EVERY_CHILLER)
             w.end()
 
 
 def chiller(w: Turn) -> Life:
-    """A chiller trips; a standby one starts after its restart time; the tripped one is repaired."""
+    """A chiller trips, a standby one is ordered to start, the tripped one is repaired; one that is `out` has no stand-in."""
     while w.entry is not None:
         yield w.due()
         if w.entry is None:
@@ -129,6 +135,9 @@ def chiller(w: Turn) -> Life:
         if w.at("trip"):
             s.chiller_phase[rows, k] = effects.TRIPPED
             effects.start_standby(w.engine, int(w.engine.site.chiller_loop[k]), rows)
+            w.next("repair", e.number("repaired_ms"))
+        elif w.at("out"):
+            s.chiller_phase[rows, k] = effects.TRIPPED
             w.next("repair", e.number("repaired_ms"))
         elif w.at("start"):
             effects.end_chiller_start(w.engine, k, rows)

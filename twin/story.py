@@ -1,0 +1,59 @@
+"""An incident's story written into an agenda: causes when they happen, repairs when they come. Outcomes never enter."""
+
+from __future__ import annotations
+
+from plant.errors import IncidentFileError
+from plant.incident import ResolvedCause, ResolvedIncident
+from plant.site import Site
+from twin.state import State
+
+FEED_SAG_S = 20.0  # a sag that trips cooling is over within seconds; halls ride it out on their batteries
+NEVER_MS = 4 * 24 * 3_600_000  # what no repair of the file clears stays broken beyond any replay
+
+
+def write(state: State, site: Site, world: ResolvedIncident) -> None:
+    """Add every cause and repair of one possible world; raises IncidentFileError for a kind the twin does not know."""
+    for cause in world.causes:
+        _write_cause(state, site, world, cause)
+
+
+def _write_cause(state: State, site: Site, world: ResolvedIncident, cause: ResolvedCause) -> None:
+    at_ms = world.at_ms(cause.at_min)
+    for component in cause.components:
+        back_ms = _repaired_ms(world, component, at_ms)
+        if cause.kind == "loop_airlock":
+            _airlock(state, world, cause, component, back_ms)
+        elif cause.kind in ("chiller_trip", "standby_fails"):
+            state.agenda.add(at_ms, "chiller", component, "out", {"repaired_ms": back_ms})
+        elif cause.kind == "cooling_unit_stop":
+            state.agenda.add(at_ms, "cooling_unit", component, "stop", {"repaired_ms": back_ms})
+        elif cause.kind in ("feed_sag", "feed_loss"):
+            lost_ms = at_ms + int(FEED_SAG_S * 1000) if cause.kind == "feed_sag" else back_ms
+            state.agenda.add(at_ms, "feed", component, "lost", {"back_ms": lost_ms})
+        elif cause.kind == "psu_fails":
+            state.agenda.add(at_ms, "psu", component, "fail", {"replaced_ms": back_ms})
+        else:
+            raise IncidentFileError(
+                f"incident {world.id}: cause {cause.name}",
+                f"kind '{cause.kind}', which the twin cannot play yet",
+                "loop_airlock chiller_trip standby_fails cooling_unit_stop feed_sag feed_loss psu_fails",
+                "describe the cause by one of these",
+            )
+
+
+def _airlock(state: State, world: ResolvedIncident, cause: ResolvedCause, loop: str, back_ms: int) -> None:
+    names = dict(world.values)
+    data = {
+        "trip_ms": world.at_ms(cause.at_min),
+        "trip_flow_frac": names.get("trip_flow_frac", 0.45),
+        "residual_flow_frac": 1.0 - cause.severity,
+        "bled_ms": back_ms,
+    }
+    phase = "ingress" if cause.onset_min < cause.at_min else "low_flow"
+    state.agenda.add(world.at_ms(cause.onset_min), "loop_airlock", loop, phase, data)
+
+
+def _repaired_ms(world: ResolvedIncident, component: str, at_ms: int) -> int:
+    """Return when a component comes back: the first repair of it after the fault, else beyond any replay."""
+    times = [world.at_ms(r.at_min) for r in world.repairs if component in r.components]
+    return min((t for t in times if t > at_ms), default=at_ms + NEVER_MS)
