@@ -78,9 +78,8 @@ def _fit(name: str, week: WeekData, features: Features, fit: slice) -> PowerLaw:
     )
 
 
-def evaluate_week(week: WeekData, util_frac: Floats, fit: slice, test: slice, seed: int) -> dict[str, Any]:
-    """Return the `results` of `evaluate sync` from the node utilisations (samples, hosts) the twin's run gave."""
-    fitted = fit_week(week, util_frac, fit)
+def evaluate_week(week: WeekData, fitted: Fitted, fit: slice, test: slice, seed: int) -> dict[str, Any]:
+    """Return the `results` of `evaluate sync` for a twin fitted on the fit window."""
     sums = task_sums(week, len(week.power_kw))
     regressions = {name: regression_kw(sums, week.power_kw, fit, name) for name in REGRESSIONS}
     rows = [_row(week, fitted, regressions[CONCAVE], fit, test, seed, horizon_s) for horizon_s in (0, *HORIZONS_S)]

@@ -174,7 +174,7 @@ def _profiles(
     _count(refused, "fragment of an unknown task", owner < 0)
     _count(refused, "fragment without a usable number (taken as 0)", bad)
     # a bad number must not shift the rows behind it, so it stays in its place as 0
-    usage[bad] = 0.0
+    usage = np.where(bad, 0.0, usage)
     known = np.flatnonzero(owner >= 0)
     known = known[np.argsort(owner[known], kind="stable")]
     lengths = np.bincount(owner[known], minlength=tasks_n)

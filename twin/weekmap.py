@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from plant import units
+from plant import keys
 from plant.errors import ConfigError
 from plant.files import load_toml
-from plant.units import number, text
+from plant.keys import Part, number, text
 
 SHIPPED = Path(__file__).resolve().parents[1] / "data" / "mappings" / "surf_week.toml"
 OWN_NAME = "mapping.toml"
@@ -18,12 +18,6 @@ OWN_NAME = "mapping.toml"
 TimeUnit = Literal["ms", "s", "min", "h"]
 MS_PER: dict[str, int] = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000}
 KW_PER: dict[str, float] = {"W": 1e-3, "kW": 1.0, "MW": 1e3}
-
-
-class Part(BaseModel):
-    """Base of all parts: immutable, unknown keys refused, no NaN or infinity."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataFiles(Part):
@@ -37,10 +31,10 @@ class DataFiles(Part):
 class Hosts(Part):
     """The machines: how many, how large."""
 
-    count: int = units.count(1, 1_000_000, "number of hosts")
-    cores: int = units.count(1, 4096, "cores of one host")
+    count: int = keys.count(1, 1_000_000, "number of hosts")
+    cores: int = keys.count(1, 4096, "cores of one host")
     core_mhz: float = number("MHz", 100, 10_000, "clock by which CPU use is counted")
-    packages: int = units.count(1, 16, "CPU packages (sockets) of a host", 2)
+    packages: int = keys.count(1, 16, "CPU packages (sockets) of a host", 2)
 
 
 class TaskColumns(Part):

@@ -20,7 +20,6 @@ from twin.week import WeekData
 NODES_PER_RACK = 32
 # typical two-socket server, used only until the law is fitted [assumed]
 START_IDLE_KW, START_PEAK_KW = 0.1, 0.3
-LEAST_WORK_S = 1.0
 
 
 def week_site(week: WeekData) -> Site:
@@ -69,24 +68,31 @@ def _loop(design_kw: float) -> dict[str, object]:
     return {"id": "site/hall/loop", **sizes, "chillers": chillers}
 
 
-def week_jobs(week: WeekData) -> Jobs:
-    """Return the tasks as the engine's job table; a task without a profile is idle or busy as the mapping says.
+def week_jobs(week: WeekData, first: int, last: int) -> Jobs:
+    """Return the tasks that run during the samples first..last - 1 as the engine's job table.
 
-    A task lasts as long as its profile, or its run time where it has none; it holds its nodes for that long. It arrives
-    1 ms before the start of its step, so that the engine, which places jobs at grid points, starts it on that step.
+    A task lasts as long as its profile, or its run time where it has none (idle or busy, as the mapping says), in whole
+    steps; one that is under way at the start goes on at its place in its profile. Jobs arrive 1 ms before their step, so that
+    the engine, which places jobs at grid points, starts them on it.
     """
-    length = np.diff(week.profile_start)
-    work_s = np.where(length > 0, length * week.step_ms / 1000.0, week.duration_ms / 1000.0)
+    rows = np.diff(week.profile_start)
+    begin = week.start_ms // week.step_ms
+    length = np.where(rows > 0, rows, -(-week.duration_ms // week.step_ms))
+    runs = np.flatnonzero((begin < last) & (begin + length > first) & (length > 0))
+    skipped = np.maximum(0, first - begin[runs])
+    left = np.where(rows[runs] > 0, rows[runs] - skipped, 0)
+    start = np.concatenate([[0], np.cumsum(left)]).astype(np.int64)
+    source = np.arange(start[-1]) + np.repeat(week.profile_start[runs] + skipped - start[:-1], left)
     activity = 1.0 if week.mapping.fragments.missing == "busy" else 0.0
     return make_jobs(
-        list(week.task_ids),
-        arrival_ms=week.epoch_ms + week.start_ms // week.step_ms * week.step_ms - 1,
-        work_s=np.maximum(work_s, LEAST_WORK_S),
-        width=week.width,
-        share_frac=week.share_frac,
-        activity_frac=np.full(len(length), activity),
-        profile_start=week.profile_start,
-        profile_frac=week.profile_frac,
+        [week.task_ids[j] for j in runs],
+        arrival_ms=week.epoch_ms + np.maximum(begin[runs], first) * week.step_ms - 1,
+        work_s=(length[runs] - skipped) * (week.step_ms / 1000.0),
+        width=week.width[runs],
+        share_frac=week.share_frac[runs],
+        activity_frac=np.full(len(runs), activity),
+        profile_start=start,
+        profile_frac=week.profile_frac[source],
         profile_step_s=week.step_ms / 1000.0,
     )
 
@@ -94,7 +100,7 @@ def week_jobs(week: WeekData) -> Jobs:
 def with_law(site: Site, law: PowerLaw) -> Site:
     """Return the site with a fitted linear or concave node law in place of the assumed one.
 
-    The base of the whole site is shared equally by its hosts: what is off or not in the job table cannot be told apart.
+    The base of the whole site is shared equally by its hosts: what is off or not in the jobs cannot be told apart.
     """
     n = len(site.node_ids)
     idle_kw = np.full(n, law.base_kw / n)

@@ -3,21 +3,55 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from twin.realweek import evaluate_week, windows
-from twin.week import load_week
-from twin.weekuse import node_util, place_first_fit
+import numpy as np
+
+from twin.powerfit import PowerLaw, features_of
+from twin.realweek import evaluate_week, fit_week, windows
+from twin.week import WeekData, load_week
+from twin.weekrun import run_week
+from twin.weeksite import week_site, with_law
+from twin.weekuse import Floats, node_util, place_first_fit
+
+CHECK_S = 3600.0
 
 
-def run(path: str | Path, fit: str | None = None, test: str | None = None, seed: int = 0) -> dict[str, Any]:
+def run(
+    path: str | Path,
+    fit: str | None = None,
+    test: str | None = None,
+    seed: int = 0,
+    engine: Literal["check", "whole"] = "check",
+    workers: int = 2,
+) -> dict[str, Any]:
     """Return the `results` object of the verb. Raises ConfigError or TelemetryError for input that cannot be used.
 
     path: folder with the files of the mapping; fit, test: windows as in `twin.window`, None takes the mapping's.
+    engine: "whole" runs every job of the week through the engine (tens of seconds); "check" takes the direct sum of the
+    same placement, and runs the first hour of the test window through the engine to show that both agree.
     """
     week = load_week(path)
     fit_window, test_window = windows(week, fit, test)
-    placement = place_first_fit(week)
-    util_frac = node_util(week, placement, len(week.power_kw))
-    results = evaluate_week(week, util_frac, fit_window, test_window, seed)
-    return results | {"tasks_unplaced": len(placement.unplaced)}
+    samples = len(week.power_kw)
+    if engine == "whole":
+        util_frac, _ = run_week(week, week_site(week), 0, samples, seed=seed, workers=workers)
+    else:
+        util_frac = node_util(week, place_first_fit(week), samples)
+    fitted = fit_week(week, util_frac, fit_window)
+    results = evaluate_week(week, fitted, fit_window, test_window, seed)
+    concave = next(law for law in fitted.laws if law.name == "concave")
+    return results | {"engine": engine} | _engine_check(week, concave, util_frac, test_window, seed)
+
+
+def _engine_check(week: WeekData, law: PowerLaw, util_frac: Floats, test: slice, seed: int) -> dict[str, Any]:
+    """Run the fitted twin over the start of the test window; compare its State with what the rows were made from."""
+    last = min(test.stop, test.start + round(CHECK_S * 1000.0 / week.step_ms))
+    there, power_kw = run_week(week, with_law(week_site(week), law), test.start, last, seed=seed)
+    here = util_frac[test.start : last]
+    said_kw = law.site_kw(features_of(here, week.mapping.hosts.cores))
+    return {
+        "engine_samples": last - test.start,
+        "engine_util_max_diff_frac": float(np.abs(there.sum(axis=1) - here.sum(axis=1)).max() / there.shape[1]),
+        "engine_power_max_diff_frac": float(np.abs(power_kw - said_kw).max() / said_kw.mean()),
+    }
