@@ -1,9 +1,9 @@
 """The one table of what can be measured. It drives parsing, checks, documentation and screens.
 
-A row says: channel name, component kind, unit, physically possible range, usual cadence, meaning, and what the usual sources
-call it. Ranges are wide on purpose: they refuse raw sensor codes and wrong units, not bad news.
-Names of sources are theirs (field of a Telegraf plugin, DCGM field, Redfish property, IPMI sensor, NUT variable, node_exporter
-metric); units of sources are converted by mapping files, not here.
+A row says: channel name, component kind, unit, physically possible range, usual cadence, meaning, and what the usual
+sources call it. Ranges are wide on purpose: they refuse raw sensor codes and wrong units, not bad news.
+Names of sources are theirs (field of a Telegraf plugin, DCGM field, Redfish property, IPMI sensor, NUT variable,
+node_exporter metric); units of sources are converted by mapping files, not here.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ CHANNELS: tuple[Channel, ...] = (
          redfish="PowerDistribution.Metrics.PowerWatts", nut="outlet.realpower"),
     _row("node.power_kw", "kW", 0, 250, 15, "power drawn by the node",
          telegraf="redfish_power_powercontrol.power_consumed_watts|ipmi_sensor.sys_power",
-         redfish="EnvironmentMetrics.PowerWatts|PowerControl.PowerConsumedWatts", ipmi="DCMI Power Reading|Pwr Consumption",
+         redfish="EnvironmentMetrics.PowerWatts|PowerControl.PowerConsumedWatts",
+         ipmi="DCMI Power Reading|Pwr Consumption",
          node_exporter="node_hwmon_power_average_watt"),
     _row("node.inlet_c", "C", -20, 90, 15, "air at the node's inlet",
          telegraf="redfish_thermal_temperatures.reading_celsius|ipmi_sensor.inlet_temp",
@@ -91,8 +92,8 @@ CHANNELS: tuple[Channel, ...] = (
          node_exporter="node_cpu_seconds_total|node_load1"),
     _row("node.gpu_c", "C", -20, 130, 15, "hottest accelerator", telegraf="nvidia_smi.temperature_gpu",
          dcgm="DCGM_FI_DEV_GPU_TEMP", redfish="ProcessorMetrics.TemperatureCelsius", ipmi="GPU Temp"),
-    _row("node.ok", "flag", 0, 1, 15, "1 while the node runs, 0 while it is stopped", redfish="ComputerSystem.PowerState",
-         ipmi="Power State", node_exporter="up"),
+    _row("node.ok", "flag", 0, 1, 15, "1 while the node runs, 0 while it is stopped",
+         redfish="ComputerSystem.PowerState", ipmi="Power State", node_exporter="up"),
     _row("psu.power_in_kw", "kW", 0, 60, 30, "power drawn by the power supply",
          telegraf="redfish_power_powersupplies.power_input_watts", redfish="PowerSupplyMetrics.InputPowerWatts",
          ipmi="PS1 Input Power|PSU Input Power"),
@@ -101,7 +102,8 @@ CHANNELS: tuple[Channel, ...] = (
          node_exporter="node_power_supply_online"),
     _row("cooling_unit.supply_c", "C", -20, 90, 15, "air the unit delivers", telegraf="modbus.supply_air_temp",
          redfish="CoolingUnit.SupplyTemperatureCelsius"),
-    _row("cooling_unit.fan_frac", "fraction", 0, 1, 15, "fan speed as a share of full speed", telegraf="modbus.fan_speed"),
+    _row("cooling_unit.fan_frac", "fraction", 0, 1, 15, "fan speed as a share of full speed",
+         telegraf="modbus.fan_speed"),
     _row("cooling_unit.running", "flag", 0, 1, 15, "1 while the unit moves air", telegraf="modbus.run_status"),
     _row("loop.supply_c", "C", -10, 90, 15, "water the loop supplies", telegraf="modbus.chw_supply_temp",
          redfish="CoolingLoop.SupplyTemperatureCelsius"),
@@ -175,5 +177,5 @@ def check_many(kind: str, name: str, values: NDArray[np.float64]) -> NDArray[np.
 
 
 def named_by(source: str, alias: str) -> tuple[Channel, ...]:
-    """Channels that a source calls `alias`; empty when none does, several when the name alone does not decide the kind."""
+    """Channels that a source calls `alias`: none, one, or several when the name alone does not decide the kind."""
     return tuple(row for row in CHANNELS if alias in row.aliases.get(source, ()))

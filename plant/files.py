@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from plant.errors import Fault, ForetwinError
-from plant.rewording import Loc, dotted, reword
+from plant.rewording import Loc, dotted, real_findings, reword
 
 M = TypeVar("M", bound=BaseModel)
 Check = Callable[[Any], list[Fault]]
@@ -37,14 +37,21 @@ def shipped(folder: str, name: str | Path) -> Path:
     return ours if path.suffix == "" and path.parent == Path() and not path.exists() and ours.is_file() else path
 
 
-def load_toml(path: str | Path, model: type[M], error_class: type[ForetwinError], checks: Sequence[Check] = ()) -> M:
+def load_toml(
+    path: str | Path,
+    model: type[M],
+    error_class: type[ForetwinError],
+    checks: Sequence[Check] = (),
+    folder: str | None = None,
+) -> M:
     """Read, validate and cross-check a TOML file.
 
-    `checks` take the model and return faults whose `where` is a path inside the file; they also run on what is left of a
-    file with faults, so that all faults come at once. Raises `error_class` with every fault; `where` then names the file.
+    `checks` take the model and return faults whose `where` is a path inside the file; they also run on what is left of
+    a file with faults, so that all faults come at once. `folder` of `data/` holds shipped files of this kind.
+    Raises `error_class` with every fault; `where` then names the file.
     """
     name = Path(path).name
-    raw = _read(path, error_class)
+    raw = _read(path, error_class, folder)
     faults = [] if raw else [_empty(model)]
     found: M | None = None
     if raw:
@@ -65,15 +72,15 @@ def placed(faults: Sequence[Fault], file: str) -> list[Fault]:
     return [Fault(f"{file}: {f.where}" if f.where else file, f.found, f.allowed, f.cure) for f in faults]
 
 
-def _read(path: str | Path, error_class: type[ForetwinError]) -> dict[str, Any]:
+def _read(path: str | Path, error_class: type[ForetwinError], folder: str | None) -> dict[str, Any]:
     """The raw content, or one fault that says why there is none."""
     file = Path(path)
     try:
         content = file.read_bytes()
     except FileNotFoundError:
-        raise error_class(str(path), "no such file", cure=_siblings(file)) from None
+        raise error_class(str(path), "no such file", cure=_siblings(file, folder)) from None
     except IsADirectoryError:
-        raise error_class(str(path), "is a directory", "a TOML file", _siblings(file / "x")) from None
+        raise error_class(str(path), "is a directory", "a TOML file", _siblings(file / "x", folder)) from None
     except OSError as problem:
         raise error_class(str(path), f"cannot be read: {problem.strerror or problem}", cure="check the path") from None
     try:
@@ -84,7 +91,7 @@ def _read(path: str | Path, error_class: type[ForetwinError]) -> dict[str, Any]:
         raise error_class(f"{file.name} line {line}", found, "text in UTF-8", "save the file as UTF-8") from None
     except tomllib.TOMLDecodeError as problem:
         where, found = _syntax(file.name, str(problem), content)
-        raise error_class(where, found, "TOML", "correct the line; strings stand in quotes") from None
+        raise error_class(where, found, cure="correct the line; strings stand in quotes") from None
 
 
 def _syntax(name: str, message: str, content: bytes) -> tuple[str, str]:
@@ -98,11 +105,18 @@ def _syntax(name: str, message: str, content: bytes) -> tuple[str, str]:
     return f"{name} line {line}", f"syntax error at column {match.group(3)}: {match.group(1)} in `{quoted}`"
 
 
-def _siblings(file: Path) -> str:
+def _siblings(file: Path, folder: str | None) -> str:
     """What to do when the file is not there: TOML files next to it, else shipped ones."""
-    here = sorted(each.name for each in file.parent.glob("*.toml")) if file.parent.is_dir() else []
-    ours = sorted(each.stem for each in DATA.glob(f"{'incidents' if 'incident' in str(file) else 'sites'}/*.toml"))
-    return f"there are {' '.join(here[:8])}" if here else f"shipped are {' '.join(ours[:8])}"
+    here = (
+        [] if file.parent == Path() or not file.parent.is_dir() else sorted(x.name for x in file.parent.glob("*.toml"))
+    )
+    if here:
+        return f"there are {' '.join(here[:8])}"
+    return (
+        f"shipped are {' '.join(sorted(x.stem for x in (DATA / folder).glob('*.toml')))}"
+        if folder
+        else "check the path"
+    )
 
 
 def _empty(model: type[BaseModel]) -> Fault:
@@ -114,8 +128,8 @@ def _empty(model: type[BaseModel]) -> Fault:
 def _checks_on_the_rest(
     raw: dict[str, Any], error: ValidationError, model: type[M], checks: Sequence[Check]
 ) -> list[Fault]:
-    """Faults between parts of a file whose faulty values were replaced; those that touch a replaced part are left out."""
-    locs = [loc for loc in (each["loc"] for each in error.errors()) if loc]
+    """Faults between parts of a file whose faulty values were replaced, without those that touch a replaced part."""
+    locs = [each["loc"] for each in real_findings(error) if each["loc"]]
     if any(loc[-1] in _NAMING or len(loc) == 1 for loc in locs):
         return []  # without the names every reference would look wrong
     rest = _salvage(raw, error, model)
@@ -133,10 +147,10 @@ def _part(loc: Loc) -> Loc:
 
 
 def _salvage(raw: dict[str, Any], error: ValidationError, model: type[M]) -> M | None:
-    """The model with unknown keys dropped and faulty values replaced by whatever the model takes; None if it takes none."""
+    """The model without unknown keys, faulty values replaced by whatever it takes; None if it takes none."""
     rest = copy.deepcopy(raw)
     for stand_in in (None, *_STAND_INS):
-        for each in error.errors():
+        for each in real_findings(error):
             if each["loc"]:
                 _put(rest, each["loc"], stand_in)
         try:
@@ -148,15 +162,13 @@ def _salvage(raw: dict[str, Any], error: ValidationError, model: type[M]) -> M |
 
 def _put(raw: Any, loc: Loc, value: Any) -> None:
     """Set one value by its path, or drop the key when the value is None; what cannot be reached is left."""
-    for step in loc[:-1]:
-        try:
+    last: Any = loc[-1]
+    try:
+        for step in loc[:-1]:
             raw = raw[step]
-        except (KeyError, IndexError, TypeError):
-            return
-    last = loc[-1]
-    if isinstance(raw, dict) and value is None:
-        raw.pop(last, None)
-    elif isinstance(raw, dict):
-        raw[last] = value
-    elif isinstance(raw, list) and isinstance(last, int) and last < len(raw):
-        raw[last] = value
+        if value is None:
+            raw.pop(last)
+        else:
+            raw[last] = value
+    except (AttributeError, KeyError, IndexError, TypeError):
+        return

@@ -1,7 +1,7 @@
 """An incident: causes, repairs and assumptions that a run may use, and the outcome that it may not.
 
-`Incident` is what the file says; `resolve` draws the assumed values of one possible world from a callable and gives concrete
-minutes. The same callable gives the same world, so plans meet the same luck.
+`Incident` is what the file says; `resolve` draws the assumed values of one possible world from a callable and gives
+concrete minutes. The same callable gives the same world, so plans meet the same luck.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Incident:
         return hashlib.sha256(json.dumps(seen, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def resolve(self, uniform: Uniform) -> ResolvedIncident:
-        """One possible world: every assumed range drawn by `uniform(purpose, name)`, names `<incident>:<part>.<key>`."""
+        """One possible world: each assumed range drawn by `uniform(purpose, name)`, names `<incident>:<part>.<key>`."""
         draw = _Draw(self.id, uniform)
         causes: dict[str, ResolvedCause] = {}
         while len(causes) < len(self.causes):  # the checks refuse circles, so each round places at least one
@@ -216,7 +216,8 @@ def load_incident(path: str | Path, site: Site | None = None) -> Incident:
     """
     file = shipped("incidents", path)
     site_checks = [] if site is None else [lambda read: incidentchecks.check_site(read, site)]
-    read = load_toml(file, IncidentFile, IncidentFileError, checks=(*incidentchecks.NAMES, *site_checks))
+    checks = (*incidentchecks.NAMES, *site_checks)
+    read = load_toml(file, IncidentFile, IncidentFileError, checks, folder="incidents")
     return from_file(read)
 
 

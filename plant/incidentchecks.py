@@ -1,4 +1,4 @@
-"""Checks between the parts of an incident file, and of the file against a site; every one returns the faults it finds."""
+"""Checks between the parts of an incident file, and of the file against a site; each returns the faults it finds."""
 
 from __future__ import annotations
 
@@ -94,7 +94,12 @@ def check_names(file: IncidentFile) -> list[Fault]:
         if name is not None and name not in known:
             kind = "source" if known is sources else "cause"
             faults.append(
-                Fault(where, f"no {kind} '{name}'", f"one of {' '.join(known) or 'none'}", did_you_mean(name, known))
+                Fault(
+                    where,
+                    f"no {kind} '{name}'",
+                    f"one of {' '.join(dict.fromkeys(known)) or 'none'}",
+                    did_you_mean(name, known),
+                )
             )
     if file.component_kind not in KINDS:
         near = did_you_mean(file.component_kind, KINDS)
@@ -105,15 +110,19 @@ def check_names(file: IncidentFile) -> list[Fault]:
 
 
 def check_cycles(file: IncidentFile) -> list[Fault]:
-    """No cause comes after itself."""
+    """No cause comes after itself; a circle is said once."""
     after = {cause.name: cause.after for cause in file.cause}
-    faults = []
+    if len(after) < len(file.cause):
+        return []  # two causes of one name are said by check_names
+    faults: list[Fault] = []
+    said: set[str] = set()
     for i, cause in enumerate(file.cause):
         chain, now = [cause.name], cause.after
         while now is not None and now not in chain:
             chain.append(now)
             now = after.get(now)
-        if now == cause.name:
+        if now == cause.name and now not in said:
+            said.update(chain)
             faults.append(
                 Fault(f"cause[{i}].after", f"goes in a circle: {' after '.join([*chain, now])}", cure="give one a time")
             )

@@ -1,7 +1,7 @@
 """The models of an incident file: what failed when, dated and sourced, with facts, assumptions and outcomes kept apart.
 
-Times are minutes from the first alarm (0); negative is before it. What is not public is given as `[low, mode, high]` with a
-reason. `outcome` is there to compare a replay with; nothing that runs may read it.
+Times are minutes from the first alarm (0); negative is before it. What is not public is given as `[low, mode, high]`
+with a reason. `outcome` is there to compare a replay with; nothing that runs may read it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Triple = tuple[float, float, float]
 
 
 def range_of(unit: str, low: float, high: float, meaning: str) -> Any:
-    """A field for an assumed `[low, mode, high]` in `unit`; the bounds of the numbers are checked by `incidentchecks`."""
+    """A field for an assumed `[low, mode, high]` in `unit`; `incidentchecks` checks the bounds of the numbers."""
     extra: dict[str, Any] = {"unit": unit, "range_low": low, "range_high": high}
     return Field(default=None, description=meaning, json_schema_extra=extra)
 

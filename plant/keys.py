@@ -1,4 +1,4 @@
-"""Keys of our TOML files as pydantic fields whose metadata carry unit, bounds and meaning; and the base of their models.
+"""Keys of our TOML files as pydantic fields whose metadata carry unit, bounds and meaning; the base of their models.
 
 The metadata feed the checks, the error messages and `foretwin site explain`, so that none of them can drift.
 """

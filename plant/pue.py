@@ -1,7 +1,8 @@
 """Steady-state energy of a region at its design point: what UPS, fans, pumps and chillers take on top of the servers.
 
-One utilisation, one outdoor temperature, everything settled, supply air and water at their set-points; the same pure functions
-as the running twin. What a stated PUE holds beyond this chain (lighting, transformers, towers, humidity) is `other_kw_frac`.
+One utilisation, one outdoor temperature, everything settled, supply air and water at their set-points; the same pure
+functions as the running twin. What a stated PUE holds beyond this chain (lighting, transformers, towers, humidity) is
+`other_kw_frac`.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ def node_design_kw(node: NodeType, util_frac: float) -> float:
 def design_pue(parts: Mapping[str, Any], region: int) -> DesignEnergy:
     """Energy of one region at design utilisation and mean outdoor temperature; `.pue` is the ratio.
 
-    `parts` are the arrays of a `Site` by name (`vars(site)` will do). A loop or UPS shared with another region counts by its
-    share of IT power.
+    `parts` are the arrays of a `Site` by name (`vars(site)` will do). A loop or UPS shared with another region counts
+    by its share of IT power.
     """
     sums = np.zeros(5)
     for hall in np.flatnonzero(parts["hall_region"] == region):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import UnionType
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AwareDatetime, BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from plant.errors import Fault
@@ -52,8 +52,8 @@ def dotted(loc: Loc) -> str:
 
 
 def reword(error: ValidationError, model: type[BaseModel], raw: Mapping[str, Any]) -> list[Fault]:
-    """One fault for each finding, in the order of the file; a missing key that was written under another name comes once."""
-    findings = error.errors(include_url=False)
+    """One fault for each finding; a missing key that was written under another name comes once."""
+    findings = real_findings(error)
     meant = {
         (*each["loc"][:-1], near)
         for each in findings
@@ -62,15 +62,25 @@ def reword(error: ValidationError, model: type[BaseModel], raw: Mapping[str, Any
     return [_fault(each, model) for each in findings if not (each["type"] == "missing" and each["loc"] in meant)]
 
 
+def real_findings(error: ValidationError) -> list[Any]:
+    """Pydantic's findings without the lists that are called too short only because an entry of theirs is faulty."""
+    return [
+        each
+        for each in error.errors(include_url=False)
+        if not (each["type"] == "too_short" and len(each["input"]) >= each.get("ctx", {}).get("min_length", 1))
+    ]
+
+
 def _fault(each: Any, model: type[BaseModel]) -> Fault:
     """One finding in our words."""
     kind, loc, value, context = each["type"], each["loc"], each.get("input"), each.get("ctx", {})
     key, where = key_at(model, loc), dotted(loc)
     if kind == "extra_forbidden":
         return _unknown_key(where, loc, model)
+    if kind == "missing" and isinstance(loc[-1], int):
+        return Fault(dotted(loc[:-1]), f"has {loc[-1]} entries", allowed(key), f"write {meaning_of(key)}")
     if kind == "missing":
-        meaning = key.field.description if key.field is not None and key.field.description else ""
-        return Fault(where, "missing", allowed(key), f"add {loc[-1]}{f': {meaning}' if meaning else ''}")
+        return Fault(where, "missing", allowed(key), f"add {loc[-1]}: {meaning_of(key)}".removesuffix(": "))
     if kind in ("greater_than_equal", "less_than_equal", "greater_than", "less_than"):
         return _out_of_bounds(where, value, key)
     if kind == "finite_number" or (isinstance(value, float) and not math.isfinite(value)):
@@ -151,6 +161,11 @@ def _said(value: Any) -> str:
     return f"'{text[:57]}...'" if len(text) > 60 else f"'{text}'"
 
 
+def meaning_of(key: Key) -> str:
+    """What a field means, from its metadata, or nothing."""
+    return (key.field.description or "") if key.field is not None else ""
+
+
 def allowed(key: Key) -> str:
     """What a field takes, in words, from its metadata."""
     if key.field is None:
@@ -160,10 +175,17 @@ def allowed(key: Key) -> str:
         return f"{kind}, {shown(key.extra['low'])}..{shown(key.extra['high'])}{key.unit}"
     bare = _bare(key.field.annotation)
     if typing.get_origin(bare) is tuple:
-        return "a list"
-    if bare is datetime.datetime:
+        return _list(typing.get_args(bare))
+    if bare in (datetime.datetime, AwareDatetime):
         return "an instant such as 2022-12-18T08:56:00+08:00"
     return "text" if bare is str else "a table"
+
+
+def _list(entries: tuple[Any, ...]) -> str:
+    """A list in words: how many of what, where the model says so."""
+    if not entries or entries[-1] is Ellipsis:
+        return "a list"
+    return f"a list of {len(entries)} {'numbers' if entries[0] is float else 'texts'}"
 
 
 def key_at(model: type[BaseModel], loc: Loc) -> Key:

@@ -1,7 +1,7 @@
 """The site: what exists, compiled from a site file into arrays indexed by component.
 
 A `Site` never changes. Ids are paths `region/hall/...`; the index of a component is its row in the arrays of its kind.
-The models of the file stand in `plant/sitefile.py`, the checks in `plant/sitechecks.py`, the compiling in `plant/sitebuild.py`.
+Models of the file: `plant/sitefile.py`; checks: `plant/sitechecks.py`; compiling: `plant/sitebuild.py`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Flags = NDArray[np.bool_]
 class Site:
     """Everything that exists on a site. Arrays are C-contiguous, float64 / int32 / bool and not writeable.
 
-    Shapes: G regions, H halls, R racks, N nodes, C cooling units, L loops, K chillers, U UPS, F feeds, E links, T node types.
+    Shapes: G regions, H halls, R racks, N nodes, C cooling units, L loops, K chillers, U UPS, F feeds, E links.
     """
 
     name: str

@@ -25,7 +25,7 @@ WALL_DESIGN_K = 500.0  # walls of a hall lose design power / 500 K, about 1 W/m2
 
 def read_site_file(path: str | Path) -> SiteFile:
     """Read a site file and check its parts against each other. Raises SiteFileError with every fault at once."""
-    return load_toml(path, SiteFile, SiteFileError, checks=sitechecks.NAMES)
+    return load_toml(path, SiteFile, SiteFileError, checks=sitechecks.NAMES, folder="sites")
 
 
 def file_hash(file: SiteFile) -> str:

@@ -86,7 +86,7 @@ def check_references(file: SiteFile) -> list[Fault]:
         Fault(
             where,
             f"no {kind} '{name}'",
-            f"one of {' '.join(known[kind][:12]) or 'none'}",
+            f"one of {' '.join(dict.fromkeys(known[kind][:12])) or 'none'}",
             did_you_mean(name, known[kind]),
         )
         for where, kind, name in wanted
@@ -135,7 +135,8 @@ def check_redundancy(file: SiteFile) -> list[Fault]:
     for i, kind in enumerate(file.node_type):
         needed, spare = (int(part) for part in kind.psu_redundancy.split("+"))
         if needed + spare != kind.psus or needed == 0:
-            found = f"'{kind.psu_redundancy}' is {needed} needed + {spare} spare = {needed + spare}, but psus is {kind.psus}"
+            total = f"{needed} needed + {spare} spare = {needed + spare}"
+            found = f"'{kind.psu_redundancy}' is {total}, but psus is {kind.psus}"
             cure = "make needed + spare equal psus, with at least 1 needed"
             faults.append(Fault(f"node_type[{i}].psu_redundancy", found, f"a sum of {kind.psus}", cure))
         elif 0 < kind.psu_rated_kw * needed < kind.peak_kw:
@@ -169,6 +170,8 @@ def check_power_range(file: SiteFile) -> list[Fault]:
 
 def check_orphans(file: SiteFile) -> list[Fault]:
     """Nothing stands alone: every loop, UPS, feed and node type is used, every hall has racks and cooling."""
+    if check_references(file):
+        return []  # a misspelt name also leaves an orphan; one line for one mistake
     halls = list(placed_halls(file))
     used = {"loop": {hall.loop for *_, hall in halls}, "ups": {hall.ups for *_, hall in halls}}
     used |= {
@@ -270,8 +273,8 @@ def check_plenum(file: SiteFile, parts: Parts) -> list[Fault]:
     """The hot-side air holds at least a minute of flow; a smaller one would be stiffer than the grid step."""
     flow = np.bincount(parts["rack_hall"], weights=parts["rack_flow_kw_per_k"], minlength=len(parts["hall_ids"]))
     return [
-        Fault(f"{where}.plenum_kj_per_k", f"is {shown(hall.plenum_kj_per_k)} kJ/K", f"at least {60.0 * flow[h]:.0f} kJ/K",
-              "air and structure together; leave it out to have it sized")
+        Fault(f"{where}.plenum_kj_per_k", f"is {shown(hall.plenum_kj_per_k)} kJ/K",
+              f"at least {60.0 * flow[h]:.0f} kJ/K", "air and structure together; leave it out to have it sized")
         for h, (where, _, hall) in enumerate(placed_halls(file))
         if hall.plenum_kj_per_k is not None and hall.plenum_kj_per_k < 60.0 * flow[h]
     ]  # fmt: skip
@@ -283,7 +286,7 @@ def check_pue(file: SiteFile, parts: Parts) -> list[Fault]:
     for i, region in enumerate(file.region):
         chain = design_pue(parts, i).pue
         if region.pue is not None and region.pue < chain:
-            found = f"region '{region.id}' states {region.pue:.3f}, but UPS, fans, pumps and chillers alone give {chain:.3f}"
+            found = f"states {region.pue:.3f}, but UPS, fans, pumps and chillers alone give {chain:.3f}"
             cure = "raise pue, or lower fan_kw, pump_kw or UPS losses, or raise cop"
             faults.append(Fault(f"region[{i}].pue", found, f"at least {chain:.3f}", cure))
     return faults

@@ -116,7 +116,7 @@ class Loop(Part):
 
 
 class Ups(Part):
-    """A UPS of equal modules. Loss as a fraction of the installed rating: loss0 + loss1 x + loss2 x^2, x = load fraction."""
+    """A UPS of equal modules. Loss over installed rating: loss0 + loss1 x + loss2 x^2, x = load over rating."""
 
     id: str = text("path, region/name or region/hall/name", pattern=PATH)
     module_kw: float = number("kW", 1, 5000, "rated output of one module")

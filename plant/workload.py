@@ -1,4 +1,4 @@
-"""Classes of work (C3O Table 2) with what they ask of a plan: priority, how they bear a cap, what a stop or a move costs.
+"""Classes of work (C3O Table 2): priority, how they bear a power cap, what a stop or a move costs.
 
 The shares are C3O's; the rest are our defaults. Checkpoint sizes follow 14 bytes per parameter, cap exponents how
 compute-bound a class is, restart times the usual way to recover. All may be overridden job by job.
