@@ -72,8 +72,8 @@ def week_jobs(week: WeekData, first: int, last: int) -> Jobs:
     """Return the tasks that run during the samples first..last - 1 as the engine's job table.
 
     A task lasts as long as its profile, or its run time where it has none (idle or busy, as the mapping says), in whole
-    steps; one that is under way at the start goes on at its place in its profile. Jobs arrive 1 ms before their step, so that
-    the engine, which places jobs at grid points, starts them on it.
+    steps; one that is under way at the start goes on at its place in its profile. Jobs arrive 1 ms before their step:
+    the engine places jobs at grid points, and so starts them on it.
     """
     rows = np.diff(week.profile_start)
     begin = week.start_ms // week.step_ms
