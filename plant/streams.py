@@ -41,7 +41,7 @@ def philox(counter: tuple[U32, U32, U32, U32], key: tuple[int, int]) -> tuple[U3
     return c0, c1, c2, c3
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=262_144)
 def component_key(name: str) -> int:
     """Return the 64-bit key of a component's name (its luck follows the name, not its place in an array)."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")

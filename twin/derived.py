@@ -6,6 +6,7 @@ and its parent compute the same bits.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -60,6 +61,12 @@ class Layout:
         self.hall_effectiveness = np.array(
             [site.unit_effectiveness_frac[a:b].mean() if b > a else 0.0 for a, b in pairwise(self.hall_units)]
         )
+
+
+@lru_cache(maxsize=8)
+def layout_of(site: Site) -> Layout:
+    """Return the layout of a site, built once."""
+    return Layout(site)
 
 
 def gather_sum(values: Array, groups: list[Ints]) -> Array:

@@ -16,7 +16,7 @@ from plant.site import Site
 from twin import flows
 from twin.agenda import Entry
 from twin.crossings import cross_jobs, cross_nodes
-from twin.derived import Derived, Layout
+from twin.derived import Derived, layout_of
 from twin.dispatch import Dispatcher, first_fit
 from twin.drivers import Drivers, constant
 from twin.placement import dispatch
@@ -43,7 +43,7 @@ class Engine:
             )
         self.state, self.site, self.choose = state, site, choose
         self.drivers = drivers or constant(site)
-        self.derived = Derived(site, state, Layout(site))
+        self.derived = Derived(site, state, layout_of(site))
         self.env = simpy.Environment(initial_time=state.now_ms)
         self.until_ms = state.now_ms
 

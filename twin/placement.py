@@ -49,13 +49,40 @@ def dispatch(d: Derived, choose: Dispatcher) -> None:
         return
     d.refresh()
     waiting = (d.live_phase == J.WAITING) & due[:, None]
+    full = Full(s.members, len(d.site.hall_ids))
     for column in np.flatnonzero(waiting.any(axis=0)):
-        rows = np.flatnonzero(waiting[:, column])
         job = int(d.live[column])
-        got = place(d, job, rows, s.job_hall[rows, job], choose)
-        if len(got):
-            _begin(d, job, got)
+        rows = full.without(d, job, np.flatnonzero(waiting[:, column]))
+        if len(rows):
+            got = place(d, job, rows, s.job_hall[rows, job], choose)
+            full.note(d, job, np.setdiff1d(rows, got))
+            if len(got):
+                _begin(d, job, got)
     s.dispatch_due[...] = False
+
+
+class Full:
+    """What did not fit during one dispatch: room only shrinks, so an equal or wider job need not be tried again."""
+
+    def __init__(self, members: int, halls: int) -> None:
+        """Nothing has failed yet."""
+        self.shape = (members, halls + 1)
+        self.width: dict[tuple[float, float], Ints] = {}
+
+    def _failed(self, d: Derived, job: int) -> Ints:
+        t = d.state.jobs
+        key = (float(t.share_frac[job]), float(t.gpus[job] / t.width[job]))
+        if key not in self.width:
+            self.width[key] = np.full(self.shape, np.iinfo(np.int64).max)
+        return self.width[key]
+
+    def without(self, d: Derived, job: int, rows: Ints) -> Ints:
+        """Return the rows in which no job like this one has failed."""
+        return rows[self._failed(d, job)[rows, d.state.job_hall[rows, job]] > d.state.jobs.width[job]]
+
+    def note(self, d: Derived, job: int, rows: Ints) -> None:
+        """Remember rows in which this job found no room."""
+        self._failed(d, job)[rows, d.state.job_hall[rows, job]] = d.state.jobs.width[job]
 
 
 def _begin(d: Derived, job: int, rows: Ints) -> None:

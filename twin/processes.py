@@ -126,7 +126,7 @@ def loop_airlock(w: Turn) -> Life:
 
 
 def chiller(w: Turn) -> Life:
-    """A chiller trips, a standby one is ordered to start, the tripped one is repaired; one that is `out` has no stand-in."""
+    """A chiller trips, a standby one is ordered to start, the tripped one is repaired; `out` orders no stand-in."""
     while w.entry is not None:
         yield w.due()
         if w.entry is None:

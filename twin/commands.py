@@ -1,0 +1,235 @@
+"""Commands to the emulated site: idempotent by key, fenced by epoch, obeyed by the same effects that plans have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plant.actions import Action
+from plant.errors import ForetwinError
+from twin import effects
+from twin import jobs as J
+from twin.derived import ON
+from twin.engine import Engine
+from twin.placement import requeue
+
+Flags = NDArray[np.bool_]
+Answer = dict[str, Any]
+PORT_PHASES = {
+    J.NOT_ARRIVED: "", J.WAITING: "queued", J.RUNNING: "running", J.MOVING: "moving", J.RESTARTING: "running",
+    J.HELD: "held", J.DONE: "done",
+}  # fmt: skip
+ALL = np.zeros(1, dtype=np.int64)  # the emulated site is one member: row 0
+
+
+class Commands:
+    """What the scheduler and the plant controls of the emulated site accept."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Start with no command and epoch 0."""
+        self.engine = engine
+        self.epoch = 0
+        self.receipts: dict[str, Answer] = {}
+        self.content: dict[str, str] = {}
+        self.pending: dict[str, list[int]] = {}
+        self.log: list[tuple[int, str, str]] = []
+        self.marks: dict[str, dict[str, tuple[float, Flags]]] = {"cordon": {}, "cap": {}}
+        self.job_index = {name: j for j, name in enumerate(engine.state.jobs.ids)}
+        self.node_index = {name: i for i, name in enumerate(engine.site.node_ids)}
+        self.verbs: dict[str, Callable[[str, Answer], tuple[str, str]]] = {
+            "cordon": self._cordon, "uncordon": self._uncordon, "cap": self._cap, "uncap": self._uncap,
+            "move": self._move, "drain": self._drain, "requeue": self._requeue, "hold_job": self._hold,
+            "plant": self._plant,
+        }  # fmt: skip
+
+    def fence(self, epoch: int) -> bool:
+        """Take a new epoch; False when a newer one has been seen."""
+        if epoch < self.epoch:
+            return False
+        self.epoch = epoch
+        return True
+
+    def call(self, verb: str, key: str, epoch: int, args: Answer) -> Answer:
+        """Obey one command once; the same key answers the same receipt, an older epoch or another content is refused."""
+        content = json.dumps([verb, args], sort_keys=True)
+        if not self.fence(epoch):
+            return self._answer(key, "rejected", f"epoch {epoch} is older than {self.epoch}", "fenced")
+        if key in self.receipts:
+            if self.content[key] != content:
+                return self._answer(key, "rejected", "this key was used for another call", "key_reused")
+            return self.receipts[key]
+        try:
+            status, detail = self.verbs[verb](key, args)
+        except (ForetwinError, KeyError, ValueError) as error:
+            status, detail = "rejected", str(error)
+        self.content[key], self.receipts[key] = content, self._answer(key, status, detail)
+        if status != "rejected":
+            self.log.append((self.engine.state.now_ms, verb, key))
+        return self.receipts[key]
+
+    def query(self, key: str) -> Answer | None:
+        """Return what became of a call, None if it never arrived."""
+        return self.receipts.get(key)
+
+    def _answer(self, key: str, status: str, detail: str, code: str = "") -> Answer:
+        return {"key": key, "status": status, "detail": detail, "at_ms": self.engine.state.now_ms, "code": code}
+
+    def follow(self) -> None:
+        """Turn accepted calls into done ones once all their jobs have got where they should."""
+        s = self.engine.state
+        for key, jobs in list(self.pending.items()):
+            busy = (s.job_target[0, jobs] >= 0) | (s.job_phase[0, jobs] == J.MOVING) | s.job_drain[0, jobs]
+            busy &= s.job_phase[0, jobs] != J.DONE
+            if not busy.any():
+                self.receipts[key] = {**self.receipts[key], "status": "done", "at_ms": s.now_ms}
+                del self.pending[key]
+
+    def observe(self) -> list[Answer]:
+        """List every job that has arrived and is not done, with what it asked for."""
+        s, t = self.engine.state, self.engine.state.jobs
+        live = np.flatnonzero((s.job_phase[0] > J.NOT_ARRIVED) & (s.job_phase[0] < J.DONE))
+        return [self._job(int(j), t) for j in live]
+
+    def _job(self, j: int, t: J.Jobs) -> Answer:
+        s, site = self.engine.state, self.engine.site
+        first, last = int(t.slot_start[j]), int(t.slot_start[j + 1])
+        phase = PORT_PHASES[int(s.job_phase[0, j])]
+        hall = int(s.job_hall[0, j])
+        return {
+            "id": t.ids[j], "job_class": t.kinds[j], "hall": site.hall_ids[hall] if hall >= 0 else "",
+            "nodes": [site.node_ids[n] for n in s.slot_node[0, first:last] if n >= 0],
+            "phase": "draining" if phase == "running" and s.job_drain[0, j] else phase,
+            "priority": float(t.priority[j]), "width": int(t.width[j]), "share_frac": float(t.share_frac[j]),
+            "gpus": float(t.gpus[j]), "state_gb": float(t.state_gb[j]), "checkpoint_s": float(t.checkpoint_s[j]),
+            "restart_s": float(t.restart_s[j]), "arrived_ms": int(t.arrival_ms[j]),
+            "started_ms": int(s.job_start_ms[0, j]), "unsaved_s": float(s.job_work_s[0, j] - s.job_saved_s[0, j]),
+        }  # fmt: skip
+
+    def nodes(self) -> list[Answer]:
+        """List every node: up, who cordoned it, its cap, whether it is free."""
+        s, d, site = self.engine.state, self.engine.derived, self.engine.site
+        d.refresh()
+        owners: list[list[str]] = [[] for _ in site.node_ids]
+        for owner, (_, mask) in sorted(self.marks["cordon"].items()):
+            for i in np.flatnonzero(mask):
+                owners[i].append(owner)
+        return [
+            {"id": n, "hall": site.hall_ids[int(site.node_hall[i])], "up": bool(s.node_phase[0, i] == ON),
+             "cordoned_by": owners[i], "cap_frac": float(s.node_cap_frac[0, i]), "free": bool(d.used_frac[0, i] <= 0.0)}
+            for i, n in enumerate(site.node_ids)
+        ]  # fmt: skip
+
+    def person_cordons(self, node: str, who: str) -> None:
+        """A person takes a node out of service by hand; no call of a plan undoes that."""
+        mask = self._mask([node])
+        self.marks["cordon"][f"person {who}"] = (1.0, mask)
+        self._refresh_marks()
+
+    def _mask(self, nodes: list[str]) -> Flags:
+        if not nodes:
+            raise ValueError("no node is named; name at least one")
+        mask = np.zeros(len(self.node_index), dtype=bool)
+        for n in nodes:
+            if n not in self.node_index:
+                raise ValueError(f"no node '{n}'")
+            mask[self.node_index[n]] = True
+        return mask
+
+    def _jobs(self, names: list[str]) -> list[int]:
+        if not names:
+            raise ValueError("no job is named; name at least one")
+        unknown = [n for n in names if n not in self.job_index]
+        if unknown:
+            raise ValueError(f"no job '{unknown[0]}'")
+        return [self.job_index[n] for n in names]
+
+    def _refresh_marks(self) -> None:
+        s = self.engine.state
+        cordon = np.zeros(len(self.node_index), dtype=bool)
+        for _, mask in self.marks["cordon"].values():
+            cordon |= mask
+        cap = np.ones(len(self.node_index))
+        for value, mask in self.marks["cap"].values():
+            cap = np.where(mask, np.minimum(cap, value), cap)
+        s.node_cordon[0], s.node_cap_frac[0] = cordon, cap
+        s.dispatch_due[...] = True
+        self.engine.derived.mark()
+
+    def _mark(self, kind: str, key: str, nodes: list[str], value: float) -> tuple[str, str]:
+        mask = self._mask(nodes)
+        owner = key.partition(":")[0]
+        before = self.marks[kind].get(owner)
+        self.marks[kind][owner] = (value, mask if before is None else mask | before[1])
+        self._refresh_marks()
+        return "done", f"{int(mask.sum())} nodes"
+
+    def _unmark(self, kind: str, key: str, nodes: list[str]) -> tuple[str, str]:
+        mask = self._mask(nodes)
+        owner = key.partition(":")[0]
+        value, mine = self.marks[kind].get(owner, (1.0, np.zeros_like(mask)))
+        self.marks[kind][owner] = (value, mine & ~mask)
+        self._refresh_marks()
+        return "done", f"{int((mine & mask).sum())} of {int(mask.sum())} nodes were ours"
+
+    def _cordon(self, key: str, args: Answer) -> tuple[str, str]:
+        return self._mark("cordon", key, args["nodes"], 1.0)
+
+    def _uncordon(self, key: str, args: Answer) -> tuple[str, str]:
+        return self._unmark("cordon", key, args["nodes"])
+
+    def _cap(self, key: str, args: Answer) -> tuple[str, str]:
+        cap_frac = float(args["cap_frac"])
+        if not 0.3 <= cap_frac <= 1.0:
+            raise ValueError(f"cap_frac {cap_frac:g}, allowed 0.3 to 1.0")
+        return self._mark("cap", key, args["nodes"], cap_frac)
+
+    def _uncap(self, key: str, args: Answer) -> tuple[str, str]:
+        return self._unmark("cap", key, args["nodes"])
+
+    def _move(self, key: str, args: Answer) -> tuple[str, str]:
+        jobs, s = self._jobs(args["jobs"]), self.engine.state
+        hall = self.engine.site.index("hall", str(args["to_hall"]))
+        go = [j for j in jobs if s.job_phase[0, j] in (J.WAITING, J.RUNNING)]
+        if not go:
+            raise ValueError("none of these jobs runs or waits")
+        s.job_target[0, go] = hall
+        s.move_limit[0] = int(args["concurrent"])
+        self.engine.derived.mark(load=True)
+        self.pending[key] = go
+        return "accepted", f"{len(go)} of {len(jobs)} jobs will move to {args['to_hall']}"
+
+    def _drain(self, key: str, args: Answer) -> tuple[str, str]:
+        jobs, s = self._jobs(args["jobs"]), self.engine.state
+        go = [j for j in jobs if s.job_phase[0, j] == J.RUNNING]
+        s.job_drain[0, go] = True
+        self.pending[key] = go
+        return "accepted", f"{len(go)} of {len(jobs)} jobs stop at their next checkpoint"
+
+    def _requeue(self, key: str, args: Answer) -> tuple[str, str]:
+        jobs, s, d = self._jobs(args["jobs"]), self.engine.state, self.engine.derived
+        d.refresh()
+        go = [j for j in jobs if s.job_phase[0, j] in (J.RUNNING, J.RESTARTING)]
+        for j in go:
+            requeue(d, j, ALL)
+        return "done", f"{len(go)} jobs in the queue"
+
+    def _hold(self, key: str, args: Answer) -> tuple[str, str]:
+        jobs, s = self._jobs(args["jobs"]), self.engine.state
+        was, now = (J.WAITING, J.HELD) if args.get("held", True) else (J.HELD, J.WAITING)
+        for j in jobs:
+            if s.job_phase[0, j] == was:
+                s.job_phase[0, j] = now
+        s.dispatch_due[...] = True
+        self.engine.derived.mark(load=True)
+        return "done", f"{len(jobs)} jobs"
+
+    def _plant(self, key: str, args: Answer) -> tuple[str, str]:
+        step = Action.from_dict(args["step"])
+        if step.kind not in ("start_standby", "set_cooling"):
+            raise ValueError(f"plant control '{step.kind}' is not emulated")
+        effects.perform(self.engine, step, ALL, effects.nodes_in(self.engine.site, step.scope))
+        return "done", step.kind

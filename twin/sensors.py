@@ -1,0 +1,142 @@
+"""What the sensors of an emulated site say: the truth with bias, noise, gaps and delays. Simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plant import cooling, streams
+from plant.site import Site
+from twin.derived import ON, Derived, segment_sum
+from twin.store import Batch
+
+Array = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How good the sensors are: standard deviations, shares of readings lost and late, longest delay [s]."""
+
+    temp_k: float = 0.12
+    bias_k: float = 0.2
+    relative: float = 0.01
+    gap_frac: float = 0.02
+    late_frac: float = 0.02
+    late_s: float = 90.0
+
+
+@dataclass(frozen=True)
+class Group:
+    """One channel of one kind: who has it, how often, how noisy ("k" kelvin, "rel" relative, "" exact), its truth."""
+
+    kind: str
+    channel: str
+    every_s: int
+    noise: str
+    truth: Callable[[Derived], Array]
+
+
+def _loop_return_c(d: Derived) -> Array:
+    """Water returns warmer by heat over nominal flow; nominal flow carries design heat at 6 K."""
+    s = d.state
+    design = np.array([max(d.site.hall_design_kw[h].sum(), 1.0) for h in d.layout.loop_halls])
+    return np.asarray(s.loop_supply_c[0] + 6.0 * s.loop_heat_kw[0] / design)
+
+
+def _chiller_power_kw(d: Derived) -> Array:
+    """Each running chiller draws its share of its loop's electricity."""
+    s, site = d.state, d.site
+    running = np.where(s.chiller_phase[0] == 0, s.chiller_capacity_kw[0], 0.0)
+    total = np.maximum(segment_sum(running[None, :], d.layout.loop_chillers)[0], 1e-9)
+    share = running / total[site.chiller_loop]
+    return np.asarray(d.loop_taken_kw[0][site.chiller_loop] * share / np.maximum(s.chiller_cop[0], 1.0))
+
+
+def _fan_frac(d: Derived) -> Array:
+    return np.where(d.state.unit_running[0], d.fan_speed[0][d.site.unit_hall], 0.0)
+
+
+GROUPS: tuple[Group, ...] = (
+    Group("loop", "supply_c", 15, "k", lambda d: d.state.loop_supply_c[0]),
+    Group("loop", "return_c", 15, "k", _loop_return_c),
+    Group("loop", "flow_frac", 15, "rel", lambda d: d.state.loop_flow_frac[0]),
+    Group("loop", "pressure_kpa", 15, "rel", lambda d: cooling.loop_pressure_kpa(d.state.loop_flow_frac[0])),
+    Group("chiller", "running", 15, "", lambda d: (d.state.chiller_phase[0] == 0).astype(np.float64)),
+    Group("chiller", "power_kw", 30, "rel", _chiller_power_kw),
+    Group("cooling_unit", "running", 30, "", lambda d: d.state.unit_running[0].astype(np.float64)),
+    Group("cooling_unit", "supply_c", 30, "k", lambda d: d.state.hall_supply_c[0][d.site.unit_hall]),
+    Group("cooling_unit", "fan_frac", 30, "rel", _fan_frac),
+    Group("hall", "hot_c", 15, "k", lambda d: d.state.hall_hot_c[0]),
+    Group("hall", "power_kw", 15, "rel", lambda d: d.hall_kw[0]),
+    Group("rack", "inlet_c", 30, "k", lambda d: d.state.rack_inlet_c[0]),
+    Group("rack", "outlet_c", 60, "k", lambda d: d.state.rack_air_c[0]),
+    Group("node", "power_kw", 300, "rel", lambda d: d.node_kw[0]),
+    Group("node", "ok", 300, "", lambda d: (d.state.node_phase[0] == ON).astype(np.float64)),
+    Group("ups", "load_frac", 60, "rel", lambda d: _ups_load(d) / d.site.ups_rated_kw),
+    Group("ups", "battery_frac", 60, "", lambda d: d.state.ups_battery_kwh[0] / d.site.ups_battery_kwh),
+    Group("feed", "ok", 60, "", lambda d: d.state.feed_ok[0].astype(np.float64)),
+    Group("region", "power_kw", 15, "rel", lambda d: d.facility_kw[0]),
+)
+
+
+def _ups_load(d: Derived) -> Array:
+    return np.array([d.hall_kw[0][h].sum() for h in d.layout.ups_halls])
+
+
+class Sensors:
+    """The sensors of one site: names, keys and hidden biases prepared once."""
+
+    def __init__(self, site: Site, hidden_seed: int, quality: Quality) -> None:
+        """Draw each sensor's bias from the hidden seed."""
+        self.hidden_seed, self.quality = hidden_seed, quality
+        self.names = {g.kind: np.array(site.components(g.kind), dtype=object) for g in GROUPS}
+        self.keys = {
+            (g.kind, g.channel): streams.component_keys(f"{name}/{g.channel}" for name in self.names[g.kind])
+            for g in GROUPS
+        }
+        self.bias = {
+            key: quality.bias_k * streams.normal(hidden_seed, "sensor bias", 0, keys) for key, keys in self.keys.items()
+        }
+
+    def read(self, d: Derived, now_ms: int) -> tuple[Batch, NDArray[np.int64]]:
+        """Return the readings taken now and when each arrives [Unix ms]; slow channels take turns by component."""
+        turns = [(g, self._turn(g, now_ms, d.state.step_ms)) for g in GROUPS]
+        value = np.concatenate([g.truth(d)[which] for g, which in turns]).astype(np.float64)
+        key = np.concatenate([self.keys[g.kind, g.channel][which] for g, which in turns])
+        size = [len(which) for _, which in turns]
+        kelvin = np.repeat([g.noise == "k" for g, _ in turns], size)
+        relative = np.repeat([g.noise == "rel" for g, _ in turns], size)
+        bias = np.concatenate([self.bias[g.kind, g.channel][which] for g, which in turns])
+        value = self._disturb(value, key, kelvin, relative, bias, now_ms // 1000)
+        names = np.concatenate([self.names[g.kind][which] for g, which in turns])
+        channel = np.repeat(np.array([g.channel for g, _ in turns], dtype=object), size)
+        batch = Batch(np.full(len(value), now_ms, dtype=np.int64), names, channel, value)
+        return self._deliver(batch, key, now_ms)
+
+    def _turn(self, g: Group, now_ms: int, step_ms: int) -> NDArray[np.int64]:
+        turns = max(1, g.every_s * 1000 // step_ms)
+        return np.arange((now_ms // step_ms) % turns, len(self.names[g.kind]), turns)
+
+    def _disturb(
+        self, value: Array, key: NDArray[np.uint64], kelvin: Flags, relative: Flags, bias: Array, draw: int
+    ) -> Array:
+        """Add bias and noise to temperatures, relative noise to amounts, nothing to states."""
+        q = self.quality
+        scale = np.where(kelvin, q.temp_k, np.where(relative, q.relative * value, 0.0))
+        value = value + scale * streams.normal(self.hidden_seed, "sensor noise", 0, key, draw)
+        value = np.where(kelvin, value + bias, value)
+        return np.where(relative, np.maximum(value, 0.0), value)
+
+    def _deliver(self, batch: Batch, key: NDArray[np.uint64], now_ms: int) -> tuple[Batch, NDArray[np.int64]]:
+        """Lose some readings, delay others."""
+        q, draw = self.quality, now_ms // 1000
+        luck = streams.uniform(self.hidden_seed, "sensor gap", 0, key, draw)
+        kept = luck >= q.gap_frac
+        # what is left of the same number decides lateness and, within it, by how much
+        within = (luck - q.gap_frac) / max(q.late_frac, 1e-12)
+        delay_ms = np.where((within >= 0.0) & (within < 1.0), q.late_s * 1000.0 * within, 0.0)
+        return batch.take(kept), (now_ms + delay_ms[kept]).astype(np.int64)
