@@ -15,6 +15,9 @@ from plant.pue import design_pue
 from plant.ranges import collapse, expand, expand_path
 from plant.site import KINDS, Site, load_site
 from plant.sitebuild import file_hash, read_site_file
+from twin.engine import Engine
+from twin.ensemble import make_state
+from twin.jobs import ENDLESS_WORK_S, make_jobs
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = (ROOT / "data/sites/tiny.toml").read_text()
@@ -70,6 +73,24 @@ def test_shipped_site_has_its_size_and_meets_its_pue(
         assert site.other_kw_frac[i] >= 0.0
 
 
+@pytest.mark.parametrize("name", ["tiny", "c3o"])
+def test_running_twin_meets_the_stated_pue(name: str) -> None:
+    """The engine settles where the site file computed its steady state, every node at design utilisation."""
+    site = load_site(name)
+    n = len(site.node_ids)
+    busy = np.full(n, site.design_util_frac)
+    jobs = make_jobs(
+        [f"j{i}" for i in range(n)],
+        arrival_ms=np.zeros(n, dtype=np.int64),
+        work_s=np.full(n, ENDLESS_WORK_S),
+        activity_frac=busy,
+    )
+    engine = Engine(make_state(site, 0, jobs=jobs), site)
+    engine.run(2 * 3_600_000)
+    it_kw = np.bincount(site.hall_region, weights=engine.derived.hall_kw[0])
+    assert engine.derived.facility_kw[0] / it_kw == pytest.approx(site.region_pue, rel=0.01)
+
+
 def test_hall_is_the_stage_of_the_incident() -> None:
     site = load_site("hall")
     zone_c = site.index("hall", "hk/zone-c")
@@ -77,8 +98,13 @@ def test_hall_is_the_stage_of_the_incident() -> None:
     assert (site.rack_hall == zone_c).sum() == 96
     mine = site.chiller_loop == loop
     assert (mine & site.chiller_standby).sum() == (mine & ~site.chiller_standby).sum() == 4
-    warming_k_per_min = 60.0 * site.hall_design_kw[zone_c] / site.loop_water_kj_per_k[loop]
-    assert 0.6 <= warming_k_per_min <= 0.8
+    heat_kj_per_k = (
+        site.loop_water_kj_per_k[loop]
+        + site.hall_plenum_kj_per_k[zone_c]
+        + (site.rack_mass_kj_per_k + site.rack_air_kj_per_k)[site.rack_hall == zone_c].sum()
+    )
+    typical_kw = 0.65 * site.hall_design_kw[zone_c]
+    assert 0.6 <= 60.0 * typical_kw / heat_kj_per_k <= 0.8, "K/min without any chiller"
     assert site.link_gb_per_s[0, 1] == site.link_gb_per_s[1, 0] == 50.0
 
 
@@ -362,6 +388,54 @@ def test_all_faults_come_at_once(tmp_path: Path) -> None:
     for part in ("is nan", "peak_w", "6500", "5 modules needed", "feed-z", "lab/bb"):
         assert text.count(part) == 1, text
     assert len(lines) == 6
+
+
+VALUES = (
+    "0",
+    "-1",
+    "1e400",
+    "nan",
+    "true",
+    '""',
+    '"x"',
+    '"r[1-"',
+    "[]",
+    "[[]]",
+    "{}",
+    "{ ids = 1 }",
+    "1979-05-27",
+    '["a", 1]',
+)
+
+
+@given(
+    edits=st.lists(
+        st.tuples(st.integers(0, TINY.count("\n") - 1), st.sampled_from(("drop", "twice", *VALUES))),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_whatever_is_written_is_a_site_or_a_site_file_error(
+    edits: list[tuple[int, str]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """No mistake in a file reaches the user as another exception."""
+    lines = TINY.splitlines()
+    for at, edit in edits:
+        key, equals, _ = lines[at].partition(" = ")
+        if edit == "drop":
+            lines[at] = ""
+        elif edit == "twice":
+            lines[at] = f"{lines[at]}\n{lines[at]}"
+        elif equals:
+            lines[at] = f"{key} = {edit}"
+    file = tmp_path_factory.getbasetemp() / "edited.toml"
+    file.write_text("\n".join(lines))
+    faults: tuple[Fault, ...] = ()
+    try:
+        load_site(file)
+    except SiteFileError as error:
+        faults = error.faults
+    assert all(fault.where and fault.found for fault in faults)
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
