@@ -19,7 +19,7 @@ from twin.evaluate import FIGURES
 from twin.jobfile import jobs_of
 from twin.powerfit import features_of, fit_power
 from twin.realweek import windows
-from twin.residual import Correction, choose, forecast_kw
+from twin.residual import choose, forecast_kw, held, slow_gain
 from twin.week import WeekData, load_week
 from twin.weekbase import regression_kw, task_sums
 from twin.weekrun import run_week
@@ -186,22 +186,22 @@ def test_the_power_of_a_law_is_that_of_the_node_law_in_plant(week: WeekData):
 
 
 def test_the_correction_learns_a_constant_bias_and_ignores_noise():
-    n, fit = 2000, slice(0, 1500)
+    n, fit, slow = 2000, slice(0, 1500), slow_gain(30.0)
     model = np.full(n, 20.0)
     biased = np.full(n, 21.0)
-    found = choose(biased, model[None], fit, 20)
+    found = choose(biased, model[None], fit, 20, slow)
     assert found.damping == 1.0
     np.testing.assert_allclose(forecast_kw(model, biased - model, found)[fit.stop :], 21.0)
     # by chance, not by turns: what alternates can be forecast
     noisy = model + 2.0 * uniform(0, "test", 0, 0, np.arange(n)) - 1.0
-    said = forecast_kw(model, noisy - model, choose(noisy, model[None], fit, 20))
+    said = forecast_kw(model, noisy - model, choose(noisy, model[None], fit, 20, slow))
     assert np.abs(said[fit.stop :] - 20.0).max() < 0.2
 
 
 def test_a_forecast_uses_nothing_newer_than_its_horizon():
     model, residual = np.zeros(50), np.zeros(50)
     residual[30] = 1.0
-    said = forecast_kw(model, residual, Correction(10, 1.0, 1.0))
+    said = forecast_kw(model, residual, held(10))
     assert np.flatnonzero(said).tolist() == [40]
 
 

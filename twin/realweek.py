@@ -16,7 +16,7 @@ from plant.errors import ConfigError
 from twin.evaluate import Forecasts, row
 from twin.metrics import below_frac, mape
 from twin.powerfit import Features, PowerLaw, features_of, fit_power, out_of_fold_kw
-from twin.residual import HELD, Correction, choose, forecast_kw
+from twin.residual import choose, forecast_kw, held, slow_gain
 from twin.week import WeekData
 from twin.weekbase import CONCAVE, REGRESSIONS, regression_kw, task_sums
 from twin.window import parse_window, require_apart
@@ -107,12 +107,12 @@ def _row(
     extra: dict[str, Any] = {}
     twin, rehearsed, base = model, fitted.out_of_fold_kw, regression
     if steps:
-        correction, held = choose(power, rehearsed, fit, steps), Correction(steps, *HELD)
+        correction = choose(power, rehearsed, fit, steps, slow_gain(step_s))
         twin = forecast_kw(model, power - model, correction)
         rehearsed = np.stack([forecast_kw(m, power - m, correction) for m in rehearsed])
-        base = forecast_kw(regression, power - regression, held)
+        base = forecast_kw(regression, power - regression, held(steps))
         extra = {
-            "held_mape": _mape(week, forecast_kw(model, power - model, held), test),
+            "held_mape": _mape(week, forecast_kw(model, power - model, held(steps)), test),
             "gain": correction.gain,
             "damping": correction.damping,
         }
