@@ -4,7 +4,7 @@ The laws every implementation keeps (`tests/test_scheduler_port.py` holds each o
 1. `key` names one call for ever. The same key with the same content answers the same receipt and has no second effect;
    with other content it is refused (`code` "key_reused") and changes nothing.
 2. `epoch` is a fencing number. A call older than the newest epoch seen is refused ("fenced"), leaves no trace and does
-   not use up its key.
+   not use up its key. `fence(epoch)` announces a new epoch before its first call; False: a newer one is known.
 3. `query(key)` tells what became of a call, None if it never arrived. A long call answers "accepted" first.
 4. `uncordon` and `uncap` remove only what calls of the same plan set; what a person set stays.
 5. A call is all or nothing, and an empty or unknown list is refused: it never comes to mean "everything".
@@ -34,14 +34,27 @@ class Receipt:
 
 @dataclass(frozen=True)
 class JobView:
-    """One job as the scheduler sees it; a larger priority is more important, a moving job still holds its old nodes."""
+    """One job as the scheduler sees it; a larger priority is more important, a moving job still holds its old nodes.
+
+    What a scheduler does not say is None and taken from the job's class: nodes wanted, share of each node, accelerators
+    and state in all, checkpoint interval and restart time [s], when it arrived and last started, work not saved [s].
+    """
 
     id: str
     job_class: str
     hall: str
     nodes: tuple[str, ...]
     phase: JobPhase
-    priority: int = 0
+    priority: float = 0
+    width: int | None = None
+    share_frac: float | None = None
+    gpus: float | None = None
+    state_gb: float | None = None
+    checkpoint_s: float | None = None
+    restart_s: float | None = None
+    arrived_ms: int | None = None
+    started_ms: int | None = None
+    unsaved_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,10 +67,13 @@ class NodeView:
     cordoned_by: tuple[str, ...] = ()
     cap_frac: float = 1.0
     free: bool = True
+    gpus: int = 0
 
 
 class SchedulerPort(Protocol):
     """See the laws above. Jobs and nodes are ids; `cap_frac` is a fraction of peak power."""
+
+    def fence(self, epoch: int) -> bool: ...
 
     def observe(self) -> list[JobView]: ...
 

@@ -88,6 +88,10 @@ class SimulatedScheduler:
         """Close the database."""
         self._db.close()
 
+    def fence(self, epoch: int) -> bool:
+        with self._transaction() as db:
+            return db.execute("UPDATE epoch SET newest = ? WHERE newest <= ?", (epoch, epoch)).rowcount == 1
+
     def observe(self) -> list[JobView]:
         with self._transaction() as db:
             return [_job_view(row) for row in db.execute("SELECT * FROM job ORDER BY id")]

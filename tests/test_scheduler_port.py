@@ -112,6 +112,14 @@ def test_an_older_epoch_is_refused_and_does_not_use_up_its_key(bench, call):
     assert call(bench.port, f"{ALPHA}:0", 6).status in ("done", "accepted")
 
 
+def test_a_new_epoch_can_be_announced_before_its_first_call(bench):
+    assert bench.port.fence(7)
+    assert bench.port.fence(7)
+    assert not bench.port.fence(6)
+    assert bench.port.cap(f"{ALPHA}:0", 6, [f"{WEST}/n0"], 0.9).code == "fenced"
+    assert bench.effects() == 0
+
+
 def test_an_older_epoch_stays_refused_after_a_restart(bench):
     bench.port.cap(f"{BETA}:0", 5, [f"{WEST}/n0"], 0.9)
     bench.restart()
