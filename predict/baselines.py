@@ -50,7 +50,6 @@ BASE_RATES: dict[str, GammaRate] = {
     "chiller": _yearly(0.15),
     "cooling_unit": _yearly(0.1),
     "rack": _yearly(0.05),
-    "hall": _yearly(0.1),
     "ups": _yearly(0.05),
     "link": _yearly(0.2),
     "feed": _yearly(1.5),

@@ -1,6 +1,7 @@
 """What the network sees of a component: its window relative to its healthy reference, and the moment's residual.
 
-The same arrays feed training and scoring, so the two cannot drift apart.
+The same arrays feed training and scoring, so the two cannot drift apart. Only judged channels are shown: how those
+that follow the load behave is a habit of the emulated site, not a law.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ def window_features(windows: Windows, reference: Reference, rows: NDArray[np.int
     """Return (steps, n, INPUTS): deviation in tolerances (last value carried forward), then the missing marks."""
     count = windows.steps // POOL
     raw = windows.recent(count * POOL)[:, rows]
-    centre, band = reference.centre[rows], reference.band()[rows]
+    centre, band, judged = reference.centre[rows], reference.band()[rows], reference.worse[rows] != 0
     filled = carried_forward(raw.transpose(1, 0, 2)).transpose(1, 0, 2)
     deviation = np.clip((filled - centre) / band, -CLIP, CLIP)
-    missing = np.isnan(raw)
+    deviation = np.where(judged, deviation, 0.0)
+    missing = np.isnan(raw) & judged
     pooled = deviation.reshape(count, POOL, *deviation.shape[1:]).mean(axis=1)
     gone = missing.reshape(count, POOL, *missing.shape[1:]).mean(axis=1)
     return np.concatenate([np.nan_to_num(pooled), gone], axis=2).astype(np.float32)
@@ -39,4 +41,5 @@ def moment_features(residual: Residual, reference: Reference, rows: NDArray[np.i
     band = reference.band()[rows]
     level = np.clip(residual.deviation[rows] / band, -CLIP, CLIP)
     slope = np.clip(residual.slope_per_min[rows] / 60.0 * SLOPE_S / band, -CLIP, CLIP)
-    return np.nan_to_num(np.concatenate([level, slope], axis=1)).astype(np.float32)
+    judged = np.tile(reference.worse[rows] != 0, 2)
+    return np.nan_to_num(np.where(judged, np.concatenate([level, slope], axis=1), 0.0)).astype(np.float32)

@@ -20,7 +20,8 @@ class History:
     """One component's readings: values (readings, channels) in the order of the watch table, NaN where not measured.
 
     `event_ms` is when it failed, None if it did not; `censor_ms` is how long it was watched. Readings from the
-    failure on are never used: they are the failure, not its sign.
+    failure on are never used: they are the failure, not its sign. `rare` marks what was made or picked because
+    something happened, failure or near miss: there is far more of it than in nature, and it is weighted back.
     """
 
     kind: str
@@ -29,6 +30,7 @@ class History:
     values: Array
     event_ms: int | None
     censor_ms: int
+    rare: bool = False
 
     @property
     def end_ms(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from predict.observer import Observer
 from predict.reference import Residual
 from predict.registry import Model
 from predict.risk import ActRule, Decider, Risk, Tier
-from predict.survival import HORIZONS_S, fail_prob, time_quantiles_s
+from predict.survival import HORIZONS_S, QUANTILES, fail_prob, time_quantiles_s
 from predict.watched import Watched
 
 Array = NDArray[np.float64]
@@ -65,7 +66,11 @@ class Scorer:
         known = {kind: code for code, kind in enumerate(model.kinds)} if model else {}
         self.code = np.array([known.get(kind, -1) for kind in self.watched.kind_of_row], np.int64)
         self.lstm: Array = np.full((rows, len(HORIZONS_S)), np.nan)
-        self.lstm_ms = -LSTM_EVERY_MS
+        # the minute's work is spread over its ticks by name, so neither a tick nor the order of components stands out
+        self.stagger_ms = (
+            np.array([crc32(name.encode()) % 4 for name in self.watched.ids], np.int64) * LSTM_EVERY_MS // 4
+        )
+        self.lstm_ms = np.full(rows, -LSTM_EVERY_MS, np.int64)
 
     @property
     def parent(self) -> dict[str, str]:
@@ -102,7 +107,9 @@ class Scorer:
     def risks(self, scores: Scores) -> list[Risk]:
         """Turn arrays into values, reasons in words included."""
         reasons = self._reasons(scores)
-        quantiles = time_quantiles_s(np.nan_to_num(scores.p_fail))
+        quantiles = np.full((len(scores.tier), len(QUANTILES)), np.nan)
+        reaching = np.flatnonzero(scores.p_fail[:, -1] >= QUANTILES[0])
+        quantiles[reaching] = time_quantiles_s(scores.p_fail[reaching])
         version = self.model.version if self.model else None
         rows = zip(
             self.watched.ids,
@@ -148,12 +155,11 @@ class Scorer:
         if self.model is None:
             return self.lstm
         able = (self.code >= 0) & ready(self.observer, now_ms)
+        first = np.isnan(self.lstm[:, 0])
         self.lstm[~able] = np.nan
-        if now_ms - self.lstm_ms >= LSTM_EVERY_MS:
-            self.lstm_ms, rows = now_ms, np.flatnonzero(able)
-        else:
-            moved = (np.nan_to_num(residual.excess) >= MOVED).any(axis=1)
-            rows = np.flatnonzero(able & (moved | np.isnan(self.lstm[:, 0])))
+        due = first | (now_ms - self.lstm_ms >= LSTM_EVERY_MS) | (residual.excess >= MOVED).any(axis=1)
+        rows = np.flatnonzero(able & due)
+        self.lstm_ms[rows] = np.where(first[rows], now_ms - self.stagger_ms[rows], now_ms)
         if len(rows):
             window = window_features(self.observer.windows, self.observer.reference, rows)
             moment = moment_features(residual, self.observer.reference, rows)
@@ -164,7 +170,7 @@ class Scorer:
     def _reasons(self, scores: Scores) -> list[tuple[str, ...]]:
         """Say per row why: what moved, what is silent, or that all is well."""
         reasons: list[tuple[str, ...]] = [COLD if tier == "base_rate" else HEALTHY for tier in scores.tier]
-        moved = (np.nan_to_num(scores.residual.excess) >= MOVED).any(axis=1)
+        moved = (scores.residual.excess >= MOVED).any(axis=1)
         for row in np.flatnonzero(moved & ~scores.unknown).tolist():
             reasons[row] = self.observer.reference.explain(row, scores.residual)
         for row in np.flatnonzero(~moved & (scores.p_fail[:, 3] >= self.rule.threshold)).tolist():

@@ -31,7 +31,7 @@ class TrainSettings:
     seed: int = 0
     hidden: int = 24
     embed: int = 4
-    epochs: int = 12
+    epochs: int = 16
     batch: int = 512
     rate: float = 4e-3
     later_frac: float = 0.3  # the last share of the histories calibrates and is never trained on
@@ -48,8 +48,8 @@ class Trained:
 def train(histories: Sequence[History], settings: TrainSettings | None = None) -> Trained:
     """Fit network and calibration. ModelNotTrained when the histories hold no failure to learn from.
 
-    The failing histories are far more than nature has; their windows are weighted back to the natural rate of their
-    kind, so that the probabilities mean what they say.
+    Failures and near misses are far more than nature has; their windows are weighted back to the natural rate of
+    their kind, so that the probabilities mean what they say.
     """
     chosen = settings or TrainSettings()
     kinds = tuple(sorted({history.kind for history in histories if history.event_ms is not None}))
@@ -76,18 +76,19 @@ def train(histories: Sequence[History], settings: TrainSettings | None = None) -
 
 
 def natural_weight(cut: Samples, histories: Sequence[History], kinds: Sequence[str]) -> Array:
-    """Return one weight per sample: component time it stands for, failing histories scaled to the base rate.
+    """Return one weight per sample: component time it stands for, rare histories scaled to the base rate of failures.
 
-    Normalised so that the samples of failing histories weigh 1 on average.
+    Near misses keep the proportion to failures that they were made in. Normalised so that samples of rare histories
+    weigh 1 on average.
     """
-    failing = np.array([history.event_ms is not None for history in histories])[cut.history]
+    rare = np.array([history.rare or history.event_ms is not None for history in histories])[cut.history]
     weight = cut.span_s / 3600.0
     for code, kind in enumerate(kinds):
         failures = sum(history.kind == kind and history.event_ms is not None for history in histories)
         mine = cut.kind == code
-        quiet_h = weight[mine & ~failing].sum()
-        weight[mine & failing] *= BASE_RATES[kind].mean_per_h * max(quiet_h, 1.0) / max(failures, 1)
-    return np.asarray(weight / weight[failing].mean())
+        quiet_h = weight[mine & ~rare].sum()
+        weight[mine & rare] *= BASE_RATES[kind].mean_per_h * max(quiet_h, 1.0) / max(failures, 1)
+    return np.asarray(weight / weight[rare].mean())
 
 
 def hazards_of(weights: Mapping[str, NDArray[Any]], cut: Samples, table: Array) -> Array:
@@ -122,6 +123,9 @@ def _fit(cut: Samples, weight: Array, kinds: Sequence[str], chosen: TrainSetting
 
     from predict.model import HazardNet
 
+    # one thread: sums then have one order, and the same seed gives the same weights on any number of cores
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     torch.manual_seed(chosen.seed)
     network = HazardNet(INPUTS, MOMENT, len(kinds), len(HORIZONS_S), chosen.hidden, chosen.embed, chosen.rate)
     network.start_from(torch.tensor(_base_hazards(kinds), dtype=torch.float32))
@@ -143,6 +147,7 @@ def _fit(cut: Samples, weight: Array, kinds: Sequence[str], chosen: TrainSetting
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _trainer(chosen.epochs).fit(network, loader)
+    torch.set_num_threads(threads)
     return {name: value.detach().numpy() for name, value in network.state_dict().items()}
 
 

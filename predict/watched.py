@@ -52,11 +52,6 @@ WATCHES: dict[str, tuple[Watch, ...]] = {
         Watch("running", -1, 0.05, 0.6, 1.2, REGULATED_H, ""),
         Watch("fan_frac", 0, 0.05, 0.3, 1.0, FOLLOWS_LOAD_H, ""),
     ),
-    "hall": (
-        Watch("supply_c", +1, 0.2, 2.0, 8.0, REGULATED_H, "K"),
-        Watch("hot_c", 0, 0.5, 6.0, 20.0, FOLLOWS_LOAD_H, "K"),
-        Watch("power_kw", 0, 0.02, 0.3, 1.0, FOLLOWS_LOAD_H, "kW", relative=True),
-    ),
     "rack": (
         Watch("inlet_c", +1, 0.4, 3.0, 10.0, FOLLOWS_LOAD_H, "K"),
         Watch("outlet_c", 0, 1.0, 8.0, 20.0, FOLLOWS_LOAD_H, "K"),
@@ -75,8 +70,9 @@ WATCHES: dict[str, tuple[Watch, ...]] = {
         Watch("power_kw", 0, 0.05, 0.5, 1.0, FOLLOWS_LOAD_H, "kW", relative=True),
     ),
 }
-# Nodes and their power supplies are many and mostly fail without a sign; they are scored where asked for.
-DEFAULT_KINDS = ("loop", "chiller", "hall", "cooling_unit", "rack", "ups", "feed", "link")
+# Nodes, their power supplies and links mostly fail without a sign; they are scored where asked for. A hall has no
+# channel of its own that is regulated: its hot air follows the load. It is named when several of its racks warm.
+DEFAULT_KINDS = ("loop", "chiller", "cooling_unit", "rack", "ups", "feed")
 
 
 def judged(kind: str) -> int:

@@ -21,12 +21,11 @@ NOISE = {"_c": 0.15, "_kpa": 3.0, "_frac": 0.01, "_kw": 3.0}
 
 def plain_site(racks: int = 20, units: int = 4, loops: int = 1, chillers: int = 4) -> Watched:
     """A region of `loops` loops, each with one hall, its racks, cooling units and chillers (half of them standby)."""
-    components: dict[str, list[str]] = {kind: [] for kind in ("loop", "chiller", "hall", "cooling_unit", "rack", "ups")}
+    components: dict[str, list[str]] = {kind: [] for kind in ("loop", "chiller", "cooling_unit", "rack", "ups")}
     parent: dict[str, str] = {}
     for k in range(loops):
         hall, loop = f"s/h{k}", f"s/h{k}/loop"
         components["loop"].append(loop)
-        components["hall"].append(hall)
         components["ups"].append(f"s/h{k}/ups")
         parent[hall] = loop
         for kind, count, above in (("chiller", chillers, loop), ("cooling_unit", units, hall), ("rack", racks, hall)):
@@ -69,7 +68,6 @@ def truth(watched: Watched, now_s: float, load: NDArray[np.float64], airlock: Ai
             "pressure_kpa": 300 * flow**2,
             "return_c": water + 6 * load / flow,
         },
-        "hall": {"supply_c": air, "hot_c": hot, "power_kw": 1000 * load},
         "ups": {"battery_frac": np.ones(loops), "load_frac": 0.7 * load},
         "chiller": {"running": 1.0 - tripped, "power_kw": 60 * load * (1 - tripped)},
         "cooling_unit": {"supply_c": air, "running": np.ones(loops), "fan_frac": 0.3 + 0.5 * load},
