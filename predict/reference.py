@@ -18,7 +18,7 @@ from predict.windows import Windows, median_of
 Array = NDArray[np.float64]
 
 WARM_SLOTS = 20  # readings of a channel before its reference is believed
-LEVEL_SLOTS = 6  # the level now: median of 3 min
+LEVEL_SLOTS = 7  # the level now: median of the last 3 min at least (the slot being filled is one of them)
 TREND_SLOTS = 10  # the trend: this many slots against as many before them
 # Tolerance is at least this many scales of one reading: 6 sigma of the median of about four readings.
 SCALES = 3.5

@@ -23,7 +23,7 @@ from predict.watched import Watched
 
 Array = NDArray[np.float64]
 
-STALE_S = 180.0
+STALE_S = 180.0  # not above what the level of `predict/reference.py` looks back on
 LSTM_EVERY_MS = 60_000
 # A component this far off (in tolerances, any judged channel) is re-judged by the network at every score.
 MOVED = 0.5
@@ -48,7 +48,7 @@ class Scorer:
     """Readings in, risks out. Holds the windows, the references, the last word of the network and the decisions.
 
     The network may raise a risk above what the residual says and never lowers it: it has only seen emulated failures,
-    the residual is measured (docs/decisions/predict-tiers.md).
+    the residual is measured (docs/decisions/020-who-speaks-about-risk.md).
     """
 
     def __init__(
