@@ -100,7 +100,7 @@ def printable(text: str) -> str:
     """The text without control characters and lone surrogates, so that a row can neither forge a line nor fail."""
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+    return "".join(c if c.isprintable() else " " if c.isspace() else f"\\x{ord(c):02x}" for c in text)
 
 
 def _hash(fields: object) -> str:

@@ -132,6 +132,7 @@ class Ledger:
         `recovery.approve` holds the rules. Approval supersedes the undecided rivals on the same targets. `nonce` names
         one press of the button: it counts once.
         """
+        plan_id, who, what, reason, nonce = map(audit.printable, (plan_id, who, what, reason, nonce))
         with self.transaction() as db:
             row = _one(db, plan_id)
             if row is None:
@@ -188,6 +189,7 @@ class Ledger:
 
     def close_failed(self, plan_id: str, who: str, reason: str, now_ms: int) -> Verdict:
         """A person states that a failed_needs_human plan is dealt with; its targets are free again."""
+        plan_id, who, reason = map(audit.printable, (plan_id, who, reason))
         with self.transaction() as db:
             row = _one(db, plan_id)
             if row is None or row.state != "failed_needs_human" or row.closed_ms is not None:
@@ -217,7 +219,7 @@ class Ledger:
 
     def plan(self, plan_id: str) -> PlanRow | None:
         """One plan, or None."""
-        rows = self._plans("id = ?", plan_id)
+        rows = self._plans("id = ?", audit.printable(plan_id))
         return rows[0] if rows else None
 
     def plans(self, *states: PlanState) -> list[PlanRow]:

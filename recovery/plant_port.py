@@ -125,6 +125,7 @@ def open_orders(ledger: Ledger) -> list[tuple[str, str, list[str], int]]:
 
 def confirm(ledger: Ledger, key: str, who: str, done: bool, words: str, now_ms: int) -> Verdict:
     """A person states that an order was carried out, or that it cannot be (with a reason)."""
+    key, who, words = map(audit.printable, (key, who, words))
     with ledger.transaction() as db:
         found = _receipt(db, key)
         verdict = YES

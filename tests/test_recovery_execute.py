@@ -37,6 +37,7 @@ from recovery.execute import Executor
 from recovery.pause import pause, resume
 from recovery.plant_port import WorkOrderPlant
 from recovery.states import TERMINAL
+from scheduler.port import JobView
 
 
 @pytest.fixture
@@ -112,6 +113,15 @@ def test_a_step_without_anything_to_act_on_is_done(world):
     assert world.effects() == []
 
 
+def test_where_room_is_short_the_important_jobs_move_and_the_others_stay(world):
+    for i in range(4):
+        world.scheduler.add_job(JobView(f"w{i}", "batch", WEST, (f"{WEST}/n{i}",), "running", 1))
+    plan = world.approved(a_plan(MIGRATE))
+    world.run(world.boot())
+    assert world.state(plan) == "verified"
+    assert (world.hall_of("j0"), world.hall_of("j1")) == (EAST, WEST)
+
+
 def test_the_building_is_asked_through_a_work_order_and_taken_back_likewise(world):
     plan = world.approved(a_plan(STANDBY, Action.of("set_cooling", [EAST], supply_c=16, fan_frac=1.0), CAP, MIGRATE))
     world.scheduler.person_cordons(f"{WEST}/n0", "bob")
@@ -151,17 +161,11 @@ def test_a_rejected_step_undoes_the_earlier_ones_in_reverse_order(world):
 
 
 def test_an_overdue_step_is_undone(world):
-    world.scheduler.add_job(JobLong := _long_job(), checkpoint_s=50_000)
-    plan = world.approved(a_plan(CAP, Action("drain_at_checkpoint", (JobLong.nodes[0],), (), 60.0)))
+    world.scheduler.add_job(JobView("j9", "training", EAST, (f"{EAST}/n3",), "running", 3), checkpoint_s=50_000)
+    plan = world.approved(a_plan(CAP, Action("drain_at_checkpoint", (f"{EAST}/n3",), (), 60.0)))
     world.run(world.boot())
     assert world.state(plan) == "rolled_back"
     assert world.effects() == ["cap", "drain", "uncap"]
-
-
-def _long_job():
-    from scheduler.port import JobView
-
-    return JobView("j9", "training", EAST, (f"{EAST}/n3",), "running", 3)
 
 
 def test_an_undo_that_fails_three_times_calls_a_person_and_the_others_are_still_undone(world):
@@ -490,6 +494,56 @@ def test_dying_again_and_again_changes_nothing(tmp_path, story):
         world, _ = live(tmp_path / "ready", tmp_path / str(life), story, fuse)
         same_end(world, plan, story)
         world.close()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_goes_wrong_the_invariants_hold(tmp_path, seed):
+    """Several plans, random faults, deaths and pauses: everything ends, nothing happens twice, the books agree."""
+    rng = random.Random(seed)
+    world = World(tmp_path, cooling_back=True)
+    scopes = rng.sample([f"{EAST}/n{i}" for i in range(4)] + [f"{WEST}/n{i}" for i in range(6)], 4)
+    plans = []
+    for scope in scopes:
+        steps = [Action.of("cap_power", [scope], cap_frac=0.5), Action.of("cordon", [scope])]
+        steps += [Action.of("start_standby", [f"{scope}/unit"])] * rng.randint(0, 1)
+        steps += [Action.of("ordered_return", [scope], when="cooling_back")] * rng.randint(0, 1)
+        plans.append(world.approved(a_plan(*steps, label=scope, cause=scope, life_ms=10**8)))
+    kinds = ["ok", "ok", "lost", "dropped", "refused"]
+    verbs = ("cap", "cordon", "uncap", "uncordon")
+    faults = {verb: rng.choices(kinds, k=6) for verb in verbs}
+    faults |= {verb: rng.choices(["ok", "ok", "dropped"], k=20) for verb in ("query", "nodes", "fence")}
+    faulty = FaultyPort(world.scheduler, faults)
+    fuse = Fuse(at=tuple(rng.sample(range(1, 400), 8)))
+    world.ledger.close()
+    while True:
+        try:
+            world.ledger = CrashingLedger(world.home / "ledger.sqlite", fuse)
+            executor = world.boot(scheduler=CrashingPort(faulty, fuse))
+            for _ in range(rng.randint(1, 10)):
+                world.run(executor, steps=10, every_s=60)
+                resume(world.pause_path)
+                if rng.random() < 0.3:
+                    pause(world.pause_path, "ada", "a look", "now")
+            if all(world.state(plan) in TERMINAL for plan in plans):
+                break
+        except Crash:
+            world.ledger.close()
+            world.wait(5)
+    keys = Counter(world.scheduler.effects())
+    assert max(keys.values(), default=0) <= 1
+    marks = {node.id: node for node in world.scheduler.nodes()}
+    for plan, scope in zip(plans, scopes, strict=True):
+        do = [row for row in world.ledger.steps(plan) if row.purpose == "do"]
+        returned = "ordered_return" in [step.kind for step in world.ledger.plan(plan).plan.steps]
+        if world.state(plan) == "verified":
+            assert {row.status for row in do} == {"done"}
+            assert (plan in marks[scope].cordoned_by) != returned
+        if world.state(plan) == "rolled_back":
+            assert marks[scope].cordoned_by == ()
+            assert marks[scope].cap_frac == 1.0
+        if world.state(plan) == "expired":
+            assert do == []
+    assert world.ledger.verify()[1]
 
 
 WORKER = """
