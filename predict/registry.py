@@ -23,6 +23,7 @@ from predict.survival import HORIZONS_S
 
 FORMAT = 1
 WEIGHTS, CARD = "weights.npz", "card.json"
+UNFINISHED = "new"  # where a save works; renamed when it is whole
 CURE = "train it again: foretwin train --site data/sites/hall.toml --seed 0"
 LIMIT_BYTES = 2_000_000
 
@@ -44,7 +45,7 @@ class Model:
 
 def save(root: Path, arrays: Mapping[str, NDArray[Any]], card: Mapping[str, Any]) -> Path:
     """Write weights and card under `root/<class>/<hash>/`; return that folder. `arrays` holds `calibration` too."""
-    made = root / str(card["class"]) / "new"
+    made = root / str(card["class"]) / UNFINISHED
     made.mkdir(parents=True, exist_ok=True)
     stored = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
     with zipfile.ZipFile(made / WEIGHTS, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -77,7 +78,8 @@ def load(folder: Path, dtype: type = np.float32) -> Model:
 
 def newest(root: Path) -> Model | None:
     """Return the model trained last under `root` (by the card's `trained_at`, then name), or None if there is none."""
-    cards = [(str(_card(path.parent).get("trained_at", "")), path.parent) for path in root.glob(f"*/*/{CARD}")]
+    folders = [path.parent for path in root.glob(f"*/*/{CARD}") if path.parent.name != UNFINISHED]
+    cards = [(str(_card(folder).get("trained_at", "")), folder) for folder in folders]
     return load(max(cards)[1]) if cards else None
 
 

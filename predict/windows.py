@@ -49,7 +49,7 @@ class Windows:
     def put(self, time_ms: NDArray[np.int64], cell: NDArray[np.int64], value: Array) -> int:
         """Put finite values into flat cells at their times; a newer reading of the same slot replaces an older one."""
         slot = time_ms // self.step_ms
-        self._move_to(self._newest_slot(slot))
+        self._move_to(int(slot.max()))
         assert self.head is not None
         inside = (slot <= self.head) & (slot > self.head - self.steps)
         self.too_late += int(len(slot) - np.count_nonzero(inside))
@@ -83,13 +83,6 @@ class Windows:
         """Return the age of the newest reading of each component [s], (rows,); infinite where none ever came."""
         newest = self.newest_ms.max(axis=1)
         return np.where(newest == NEVER_MS, np.inf, np.maximum(now_ms - newest, 0) / 1000.0)
-
-    def _newest_slot(self, slot: NDArray[np.int64]) -> int:
-        newest = int(slot.max())
-        if self.head is not None and newest >= self.head + self.steps:
-            # one clock that runs ahead must not wipe the window of the others: such a leap needs half of the batch
-            newest = max(self.head, int(np.median(slot)))
-        return newest
 
     def _move_to(self, slot: int) -> None:
         """Clear the slots between the head and `slot`; never back."""

@@ -103,6 +103,17 @@ def test_a_component_that_never_reported_is_unknown():
     assert risk.reasons == ("unknown: no reading yet, fresh means at most 180 s",)
 
 
+def test_a_wrong_clock_of_one_sensor_never_makes_the_site_look_calm():
+    airlock = Airlock(1200, 900)
+    scorer = Scorer(plain_site(racks=2))
+    for now_ms, batch in ticks(scorer.watched, 0.55, 0, airlock):
+        wrong = Batch.from_rows([(now_ms + 900_000, "s/h0/rack0", "inlet_c", 22.0)])
+        scorer.update(Batch.joined([wrong, batch]))
+        risk = scorer.score(now_ms)[0]
+    assert risk.act
+    assert risk.within(3600) > 0.9
+
+
 def test_one_dead_sensor_of_three_does_not_hide_the_rest():
     airlock = Airlock(1500, 900)
     scorer = Scorer(plain_site(racks=2))

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from predict.observer import Observer
 from predict.watched import COLUMNS, Watched
 from predict.windows import Windows, carried_forward, median_of
 from twin.store import Batch
@@ -64,11 +65,18 @@ def test_age_is_that_of_the_newest_reading_and_infinite_without_any():
 
 
 def test_one_clock_that_runs_ahead_does_not_wipe_the_others():
-    w = windows()
-    w.update(batch([(0, f"r{i}", "inlet_c", 21.0) for i in range(3)]))
-    w.update(batch([(30_000, "r0", "inlet_c", 21.0), (30_000, "r1", "inlet_c", 21.0), (10**9, "r2", "inlet_c", 9.0)]))
-    assert w.recent(2)[0, :, 0].tolist() == [21.0] * 3
-    assert w.too_late == 1
+    observer = Observer(Watched({"rack": ["r0", "r1", "r2"]}, {}))
+    for tick in range(8):
+        rows = [(tick * STEP_MS, f"r{i}", "inlet_c", 21.0) for i in range(2)]
+        observer.update(
+            batch([*rows, (tick * STEP_MS + 20 * STEP_MS, "r2", "inlet_c", 9.0), (10**9, "r2", "inlet_c", 9.0)])
+        )
+        observer.advance(T0 + tick * STEP_MS)
+    assert observer.windows.recent(8)[:, :2, 0].tolist() == [[21.0, 21.0]] * 8
+    assert np.isnan(observer.windows.recent(8)[:, 2]).all()
+    assert observer.ahead == 8
+    observer.advance(T0 + 20 * STEP_MS)
+    assert observer.windows.recent(1)[0, 2, 0] == 9.0
 
 
 def test_an_empty_batch_changes_nothing():
