@@ -1,4 +1,4 @@
-"""Choose among rehearsed plans: gate by P(worse than nothing) and CVaR, rank by mean and tail, show the whole vector."""
+"""Choose among rehearsed plans: gate by P(worse than nothing) and CVaR, rank by mean and tail, show the vector."""
 
 from __future__ import annotations
 

@@ -29,7 +29,9 @@ class EmulatedPlant:
 
     def standby(self, key: str, epoch: int, units: Sequence[str], on: bool) -> Receipt:
         """Start standby units."""
-        return self._step(key, epoch, Action.of("start_standby", units)) if on else self._cannot(key, epoch, "standby off")
+        return (
+            self._step(key, epoch, Action.of("start_standby", units)) if on else self._cannot(key, epoch, "standby off")
+        )
 
     def feed(self, key: str, epoch: int, components: Sequence[str], to_feed: str) -> Receipt:
         """Not emulated yet: rejected."""

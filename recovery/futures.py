@@ -1,4 +1,4 @@
-"""Which futures a plan is rehearsed against: each member draws when the cause fails, if it does, and when it is repaired.
+"""The futures a plan is rehearsed against: each member draws when the cause fails, if it does, and its repair.
 
 Drawn from the predicted distribution of the risk and from repair laws, with streams of their own, so every plan meets
 the same luck. Nothing here knows the incident file.
@@ -26,7 +26,7 @@ HEALTHY_SHARE_FRAC = 0.5  # a loop with less than this share of its duty capacit
 
 
 def failure_times_s(p_fail: dict[int, float], u: Array) -> Array:
-    """Return when each member's cause fails [s from now] by inverting P(fail within h); never, beyond the last horizon."""
+    """Return when each member's cause fails [s from now] by inverting P(fail within h); NEVER_S if it does not."""
     horizons = [0, *sorted(p_fail)]
     levels = np.maximum.accumulate([0.0, *(p_fail[h] for h in sorted(p_fail))])
     steps = np.diff(levels) > 0.0
@@ -73,8 +73,8 @@ def _loop_future(state: State, site: Site, loop: int, p_fail: dict[int, float], 
         trip_ms = state.now_ms + int(after_s[row] * 1000)
         bled_ms = trip_ms + int(repair_s[row] * 1000)
         data = {
-            "trip_ms": trip_ms, "bled_ms": bled_ms, "chillers_back": 1, "all_back_ms": bled_ms + int(more_s[row] * 1000),
-            "residual_flow_frac": 0.05,
+            "trip_ms": trip_ms, "bled_ms": bled_ms, "chillers_back": 1,
+            "all_back_ms": bled_ms + int(more_s[row] * 1000), "residual_flow_frac": 0.05,
         }  # fmt: skip
         state.agenda.add(trip_ms, "loop_airlock", name, "low_flow", data, (int(row),))
     return int((after_s < NEVER_S).sum())

@@ -1,4 +1,4 @@
-"""Propose candidates for one cause: a small closed set over the halls that it threatens; doing nothing is always there."""
+"""Propose candidates for one cause: a small closed set over the halls it threatens; doing nothing is always there."""
 
 from __future__ import annotations
 
@@ -68,9 +68,7 @@ def propose(site: Site, context: Context) -> list[Plan]:
         move = Action.of("migrate", halls, to_hall=landing, concurrent=CONCURRENT_MOVES)
         steps["migrate"] = [fence, move, back]
         steps["cap + migrate"] = [fence, cap, move, back]
-    nothing = do_nothing(
-        context.cause, context.now_ms, context.expires_ms, context.snapshot_hash, context.policy_hash
-    )
+    nothing = do_nothing(context.cause, context.now_ms, context.expires_ms, context.snapshot_hash, context.policy_hash)
     return [nothing, *(_plan(label, tuple(each), context) for label, each in steps.items())]
 
 

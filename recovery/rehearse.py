@@ -1,4 +1,4 @@
-"""Rehearse plans in forks of the live ensemble: the same members, the same futures, once per plan. No path to a port."""
+"""Rehearse plans in forks of the live ensemble: same members, same futures, once per plan. No path to a port."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 HORIZON_S = 12 * 3600.0
 HOLD_S = 600.0
 LOOK_EVERY_S = 1800.0
+CALM_STEP_MS = 60_000
 PAGED_FROM_TIER = 2
 FRESH_MEMBERS_FROM = 1_000  # member ids of copies: new luck, never that of the live members
 
@@ -81,6 +82,7 @@ def widen(state: State, members: int) -> State:
 def _play(question: Question, base: State, plan: Plan) -> Rehearsal:
     """Run one plan to recovery in all members, or to the horizon."""
     fork = base.fork()
+    fork.calm_step_ms = CALM_STEP_MS
     start_ms = fork.now_ms
     fork.first_stop_ms[...] = -1
     fork.low_service_ms[...] = -1

@@ -46,7 +46,7 @@ def some_jobs(count: int = 24, seed: int = 1) -> Jobs:
 def crisis(site: Site, members: int, seed: int = 7) -> State:
     """Return a state in which, within an hour, almost everything the twin knows will happen at once."""
     s = make_state(site, T0_MS, jobs=some_jobs(), members=members, seed=seed)
-    s.node_threshold[...] *= 0.002  # nodes fail often enough to be seen within an hour
+    s.node_fails_at[...] *= 0.002  # nodes fail often enough to be seen within an hour
     s.node_stop_c[...] -= 19.0  # and stop early enough
     loop = site.loop_ids[0]
     trip_ms = T0_MS + 10 * MINUTE_MS + 333

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -38,12 +39,13 @@ class Commands:
         self.pending: dict[str, list[int]] = {}
         self.log: list[tuple[int, str, str]] = []
         self.marks: dict[str, dict[str, tuple[float, Flags]]] = {"cordon": {}, "cap": {}}
+        self.before: dict[str, dict[str, NDArray[Any]]] = {}
         self.job_index = {name: j for j, name in enumerate(engine.state.jobs.ids)}
         self.node_index = {name: i for i, name in enumerate(engine.site.node_ids)}
         self.verbs: dict[str, Callable[[str, Answer], tuple[str, str]]] = {
             "cordon": self._cordon, "uncordon": self._uncordon, "cap": self._cap, "uncap": self._uncap,
             "move": self._move, "drain": self._drain, "requeue": self._requeue, "hold_job": self._hold,
-            "plant": self._plant,
+            "plant": self._plant, "undo_plant": self._undo_plant, "plant_cannot": self._cannot,
         }  # fmt: skip
 
     def fence(self, epoch: int) -> bool:
@@ -54,7 +56,7 @@ class Commands:
         return True
 
     def call(self, verb: str, key: str, epoch: int, args: Answer) -> Answer:
-        """Obey one command once; the same key answers the same receipt, an older epoch or another content is refused."""
+        """Obey one command once; the same key answers the same receipt; an old epoch or other content is refused."""
         content = json.dumps([verb, args], sort_keys=True)
         if not self.fence(epoch):
             return self._answer(key, "rejected", f"epoch {epoch} is older than {self.epoch}", "fenced")
@@ -88,6 +90,12 @@ class Commands:
                 self.receipts[key] = {**self.receipts[key], "status": "done", "at_ms": s.now_ms}
                 del self.pending[key]
 
+    @property
+    def version(self) -> int:
+        """A number that changes whenever a job changes its phase or its nodes."""
+        s = self.engine.state
+        return zlib.crc32(s.slot_node.tobytes(), zlib.crc32(s.job_phase.tobytes(), zlib.crc32(s.job_drain.tobytes())))
+
     def observe(self) -> list[Answer]:
         """List every job that has arrived and is not done, with what it asked for."""
         s, t = self.engine.state, self.engine.state.jobs
@@ -119,7 +127,8 @@ class Commands:
                 owners[i].append(owner)
         return [
             {"id": n, "hall": site.hall_ids[int(site.node_hall[i])], "up": bool(s.node_phase[0, i] == ON),
-             "cordoned_by": owners[i], "cap_frac": float(s.node_cap_frac[0, i]), "free": bool(d.used_frac[0, i] <= 0.0)}
+             "cordoned_by": owners[i], "cap_frac": float(s.node_cap_frac[0, i]), "free": bool(d.used_frac[0, i] <= 0.0),
+             "gpus": int(site.node_gpus[i])}
             for i, n in enumerate(site.node_ids)
         ]  # fmt: skip
 
@@ -231,5 +240,18 @@ class Commands:
         step = Action.from_dict(args["step"])
         if step.kind not in ("start_standby", "set_cooling"):
             raise ValueError(f"plant control '{step.kind}' is not emulated")
+        s = self.engine.state
+        self.before[key] = {name: s.arrays[name].copy() for name in ("hall_setpoint_c", "loop_setpoint_c")}
         effects.perform(self.engine, step, ALL, effects.nodes_in(self.engine.site, step.scope))
         return "done", step.kind
+
+    def _undo_plant(self, key: str, args: Answer) -> tuple[str, str]:
+        before = self.before.pop(str(args["of_key"]), None)
+        if before is None:
+            return "done", "nothing was done, nothing to undo"
+        for name, array in before.items():
+            self.engine.state.arrays[name][...] = array
+        return "done", "set-points as they were"
+
+    def _cannot(self, key: str, args: Answer) -> tuple[str, str]:
+        return "rejected", f"{args['what']} is not emulated"

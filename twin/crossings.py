@@ -27,35 +27,20 @@ SERVICE_LIMIT_FRAC = 0.9  # below this share of demanded service the indicator i
 
 
 def cross_nodes(d: Derived, dt_s: float) -> None:
-    """Stop, fail, restart and repair nodes."""
-    s = d.state
-    _accrue_hazard(d, dt_s)
-    failed = (s.node_hazard >= s.node_threshold) & (s.node_phase == ON)
-    stopped = _too_hot(d)
-    if failed.any():
-        _fail(d, failed)
-    if stopped is not None:
-        _stop(d, stopped & ~failed)
-    if d.state.node_phase.any():
-        _end_phases(d)
-    _darken(d)
-
-
-def _accrue_hazard(d: Derived, dt_s: float) -> None:
+    """Stop, fail, restart and repair nodes; single nodes are looked at only where their rack says one may cross."""
     s = d.state
     warmer = (s.rack_inlet_c - HAZARD_REFERENCE_C) / HAZARD_DOUBLES_PER_K
-    rate = NODE_FAILURES_PER_S * np.exp2(warmer) * dt_s
-    s.node_hazard[...] += rate.take(d.site.node_rack, axis=1)
-
-
-def _too_hot(d: Derived) -> Flags | None:
-    """Return which running nodes are above their shutdown inlet (M, N), or None when no rack is near it."""
-    s = d.state
-    if s.rack_inlet_c.max() + d.site.node_inlet_offset_k.max() < s.node_stop_c.min():
-        return None
-    inlet = s.rack_inlet_c.take(d.site.node_rack, axis=1) + d.site.node_inlet_offset_k
-    hot = (inlet >= s.node_stop_c) & ((s.node_phase == ON) | (s.node_phase == STARTING))
-    return hot if hot.any() else None
+    s.rack_hazard[...] += NODE_FAILURES_PER_S * np.exp2(warmer) * dt_s
+    d.refresh()
+    worn, hot = s.rack_hazard >= d.rack_fails_at, s.rack_inlet_c >= d.rack_stop_c
+    if worn.any():
+        nodes = s.rack_hazard.take(d.site.node_rack, axis=1) >= s.node_fails_at
+        _fail(d, nodes & (s.node_phase == ON))
+    if hot.any():
+        inlet = s.rack_inlet_c.take(d.site.node_rack, axis=1) + d.site.node_inlet_offset_k
+        _stop(d, (inlet >= s.node_stop_c) & ((s.node_phase == ON) | (s.node_phase == STARTING)))
+    _end_phases(d)
+    _darken(d)
 
 
 def _stop(d: Derived, stopped: Flags) -> None:
@@ -66,7 +51,7 @@ def _stop(d: Derived, stopped: Flags) -> None:
     first = (count > 0) & (s.first_stop_ms < 0)
     s.first_stop_ms[first] = s.grid_ms
     interrupt(d, stopped)
-    d.mark()
+    d.mark(stopped.any(axis=1))
 
 
 def _fail(d: Derived, failed: Flags) -> None:
@@ -79,38 +64,43 @@ def _fail(d: Derived, failed: Flags) -> None:
     s.node_until_ms[row, node] = s.grid_ms + np.ceil(repair_s * 1000.0).astype(np.int64)
     s.node_failures[...] += failed.sum(axis=1)
     interrupt(d, failed)
-    d.mark()
+    d.mark(failed.any(axis=1))
 
 
 def _end_phases(d: Derived) -> None:
     """Let failed nodes return after repair, stopped ones start when it is cool again, starting ones come up."""
     s = d.state
-    over = s.node_until_ms <= s.grid_ms
-    up = over & ((s.node_phase == STARTING) | (s.node_phase == FAILED))
-    cool = s.rack_inlet_c < RESTART_INLET_C
+    d.refresh()
+    rows = np.flatnonzero(d.next_up_ms <= s.grid_ms)
+    if len(rows):
+        _come_up(d, rows)
     water = (s.loop_supply_c < s.loop_setpoint_c + RESTART_WATER_K).take(d.site.hall_loop, axis=1)
-    cool &= water.take(d.site.rack_hall, axis=1)
-    start = (s.node_phase == STOPPED) & cool.take(d.site.node_rack, axis=1)
-    if up.any():
-        _renew(d, up & (s.node_phase == FAILED))
-        s.node_phase[up] = ON
-        s.dispatch_due[up.any(axis=1)] = True
-        d.mark()
-    if start.any():
-        _start(d, start)
+    cool = (s.rack_inlet_c < RESTART_INLET_C) & water.take(d.site.rack_hall, axis=1) & (d.stopped_in_rack > 0.0)
+    if cool.any():
+        _start(d, (s.node_phase == STOPPED) & cool.take(d.site.node_rack, axis=1))
+
+
+def _come_up(d: Derived, rows: NDArray[np.int64]) -> None:
+    """Nodes whose start or repair is over run again and may take jobs."""
+    s = d.state
+    up = np.zeros(s.node_phase.shape, dtype=bool)
+    phase = s.node_phase[rows]
+    up[rows] = (s.node_until_ms[rows] <= s.grid_ms) & ((phase == STARTING) | (phase == FAILED))
+    _renew(d, up & (s.node_phase == FAILED))
+    s.node_phase[up] = ON
+    s.dispatch_due[rows] = True
+    d.mark(rows)
 
 
 def _renew(d: Derived, back: Flags) -> None:
-    """Give repaired nodes a new life: next episode, new threshold, no hazard yet."""
+    """Give repaired nodes a new life: next episode, new threshold above what their rack has accrued."""
     s = d.state
     row, node = np.nonzero(back)
     if not len(row):
         return
     s.node_episode[row, node] += 1
-    s.node_hazard[row, node] = 0.0
-    s.node_threshold[row, node] = streams.exponential(
-        s.seed, "node life", s.member[row], d.node_keys[node], s.node_episode[row, node]
-    )
+    life = streams.exponential(s.seed, "node life", s.member[row], d.node_keys[node], s.node_episode[row, node])
+    s.node_fails_at[row, node] = s.rack_hazard[row, d.site.node_rack[node]] + life
 
 
 def _start(d: Derived, start: Flags) -> None:
@@ -121,7 +111,7 @@ def _start(d: Derived, start: Flags) -> None:
     )
     s.node_phase[row, node] = STARTING
     s.node_until_ms[row, node] = s.grid_ms + np.ceil(delay_s * 1000.0).astype(np.int64)
-    d.mark()
+    d.mark(row)
 
 
 def _darken(d: Derived) -> None:
@@ -141,6 +131,12 @@ def _darken(d: Derived) -> None:
         d.mark()
     if back.any():
         _start(d, back)
+
+
+def note_service(d: Derived) -> None:
+    """Remember when service was last below its limit."""
+    s = d.state
+    s.low_service_ms[s.service_frac < SERVICE_LIMIT_FRAC] = s.grid_ms
 
 
 def cross_jobs(d: Derived, dt_s: float, choose: Dispatcher) -> None:
@@ -165,7 +161,7 @@ def cross_jobs(d: Derived, dt_s: float, choose: Dispatcher) -> None:
     if up.any():
         row, column = np.nonzero(up)
         s.job_phase[row, live[column]] = J.RUNNING
-        d.mark(load=True)
+        d.mark(row, load=True)
     _advance_moves(d, dt_s, choose)
 
 
@@ -177,6 +173,7 @@ def _each(d: Derived, flags: Flags, act: object) -> None:
 def _finish(d: Derived, job: int, rows: NDArray[np.int64]) -> None:
     d.state.job_phase[rows, job] = J.DONE
     release(d, job, rows)
+    d.mark(rows, live=True)
 
 
 def _drain(d: Derived, job: int, rows: NDArray[np.int64]) -> None:
@@ -218,7 +215,7 @@ def _copy(d: Derived, moving: Flags, target: NDArray[np.int64], count: NDArray[n
         s.job_until_ms[row, jobs] = s.grid_ms + (s.jobs.restart_s[jobs] * 1000).astype(np.int64)
         s.job_hall[row, jobs] = s.job_target[row, jobs]
         s.job_target[row, jobs] = -1
-        d.mark(load=True)
+        d.mark(row, load=True)
 
 
 def _start_moves(
@@ -253,4 +250,4 @@ def _start_move(d: Derived, job: int, rows: NDArray[np.int64], halls: NDArray[np
     s.job_drain[got, job] = False
     s.job_copy_gb[got, job] = s.jobs.state_gb[job]
     s.dispatch_due[got] = True
-    d.mark(load=True)
+    d.mark(got, load=True)

@@ -19,6 +19,8 @@ from twin.state import State
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Rows = slice | Ints | NDArray[np.bool_]
+NEVER_MS = 2**62
 
 ON, STOPPED, FAILED, STARTING, DARK = range(5)
 STANDING_FLOW_FRAC = 0.05  # natural draught through a rack whose nodes are all off [assumed]
@@ -30,6 +32,15 @@ def segment_sum(values: Array, start: Ints) -> Array:
     filled = np.flatnonzero(np.diff(start) > 0)
     if len(filled):
         out[:, filled] = np.add.reduceat(values, start[:-1][filled], axis=1)
+    return out
+
+
+def segment_min(values: Array, start: Ints) -> Array:
+    """Return minima over consecutive segments; empty segments give infinity."""
+    out = np.full((values.shape[0], len(start) - 1), np.inf)
+    filled = np.flatnonzero(np.diff(start) > 0)
+    if len(filled):
+        out[:, filled] = np.minimum.reduceat(values, start[:-1][filled], axis=1)
     return out
 
 
@@ -74,13 +85,18 @@ def gather_sum(values: Array, groups: list[Ints]) -> Array:
     return np.stack([values.take(g, axis=1).sum(axis=1) for g in groups], axis=1) if groups else values[:, :0]
 
 
-def _node_sum(flat: Ints, values: Array, members: int, nodes: int) -> Array:
-    """Add up one value per slot on its node: (members, nodes)."""
-    return np.asarray(np.bincount(flat.ravel(), values.ravel(), members * nodes), np.float64).reshape(members, nodes)
+def _node_sum(flat: Ints, values: Array, nodes: int) -> Array:
+    """Add up one value per slot on its node: (rows, nodes)."""
+    rows = len(flat)
+    return np.asarray(np.bincount(flat.ravel(), values.ravel(), rows * nodes), np.float64).reshape(rows, nodes)
 
 
 class Derived:
-    """Loads, powers and coefficients of one State, refreshed when dirty."""
+    """Loads, powers and coefficients of one State; only member rows that are marked dirty are computed again.
+
+    Rows are independent, so a row computed alone has the same bits as in a block: what is cached here always equals
+    what a restored run computes from State.
+    """
 
     def __init__(self, site: Site, state: State, layout: Layout) -> None:
         """Compute everything once."""
@@ -89,118 +105,175 @@ class Derived:
         self.slot_start = state.jobs.slot_start
         self.weight = state.jobs.weight
         self.has_profiles = bool(state.jobs.profile_start[-1])
+        self._profile_due_ms = 0
         self._air_dt_s = 0.0
-        self.loop_taken_kw = np.zeros((state.members, len(site.loop_ids)))
-        self.facility_kw = np.zeros((state.members, len(site.region_ids)))
-        self.load_dirty = self.power_dirty = True
+        self._allocate()
         self.refresh()
 
-    def mark(self, *, load: bool = False) -> None:
-        """Say that nodes (or, with load, jobs) changed."""
-        self.power_dirty = True
-        self.load_dirty = self.load_dirty or load
+    def _allocate(self) -> None:
+        m, site = self.state.members, self.site
+        nodes, racks, halls = len(site.node_ids), len(site.rack_ids), len(site.hall_ids)
+        self.used_frac, self.util_frac = np.zeros((m, nodes)), np.zeros((m, nodes))
+        self.node_kw, self.node_ratio = np.zeros((m, nodes)), np.zeros((m, nodes))
+        self.rack_kw, self.rack_flow, self.cold_frac = (np.zeros((m, racks)) for _ in range(3))
+        self.stopped_in_rack, self.rack_fails_at, self.rack_stop_c = (np.zeros((m, racks)) for _ in range(3))
+        self.hall_kw, self.fan_kw, self.fan_speed, self.unit_flow = (np.zeros((m, halls)) for _ in range(4))
+        self.next_up_ms = np.zeros(m, dtype=np.int64)
+        self.service_frac, self.lost_gpus, self.demand_total = np.ones(m), np.zeros(m), np.ones(m)
+        self.loop_taken_kw = np.zeros((m, len(site.loop_ids)))
+        self.facility_kw = np.zeros((m, len(site.region_ids)))
+        self._rack_step = thermal.RackStep(*(np.zeros((m, racks)) for _ in range(6)))
+        self._load_dirty, self._power_dirty = np.ones(m, dtype=bool), np.ones(m, dtype=bool)
+        self._air_dirty = np.ones(m, dtype=bool)
+        self._live_dirty = True
+
+    def mark(self, rows: Rows | None = None, *, load: bool = False, live: bool = False) -> None:
+        """Say that nodes (with load: jobs) of some member rows changed; live: a job arrived or ended."""
+        at = slice(None) if rows is None else rows
+        self._power_dirty[at] = True
+        if load:
+            self._load_dirty[at] = True
+        self._live_dirty = self._live_dirty or live
 
     def refresh(self) -> None:
-        """Recompute what is dirty."""
-        if self.load_dirty or self.has_profiles:
-            self._refresh_load()
-            self.power_dirty = True
-        if self.power_dirty:
-            self._refresh_power()
-            self._air_dt_s = 0.0
-        self.load_dirty = self.power_dirty = False
+        """Compute again what is dirty."""
+        if self._live_dirty:
+            self._refresh_live()
+        if self.has_profiles and self.state.grid_ms >= self._profile_due_ms:
+            self._load_dirty[...] = True
+        if self._load_dirty.any():
+            self._refresh_load(_rows(self._load_dirty))
+        if self._power_dirty.any():
+            self._refresh_power(_rows(self._power_dirty))
 
-    def _refresh_load(self) -> None:
-        s, members, nodes = self.state, self.state.members, len(self.site.node_ids)
-        phase = s.job_phase
-        self.live = np.flatnonzero(((phase > J.NOT_ARRIVED) & (phase < J.DONE)).any(axis=0))
+    def _refresh_live(self) -> None:
+        """Find the jobs that are there in any member, and their slots."""
+        s = self.state
+        self.live = np.flatnonzero(((s.job_phase > J.NOT_ARRIVED) & (s.job_phase < J.DONE)).any(axis=0))
         widths = s.jobs.width[self.live]
         self.live_start = np.concatenate([[0], np.cumsum(widths)]).astype(np.int64)
         self.slots = np.repeat(self.slot_start[self.live] - self.live_start[:-1], widths) + np.arange(
             self.live_start[-1]
         )
         self.slot_job = np.repeat(np.arange(len(self.live)), widths)
-        self.live_phase = phase.take(self.live, axis=1)
-        node = s.slot_node.take(self.slots, axis=1)
-        held = (node >= 0) & (self.live_phase > J.WAITING).take(self.slot_job, axis=1)
-        self.slot_at = node
-        flat = np.where(held, node, 0) + np.arange(members)[:, None] * nodes
-        share = s.jobs.share_frac[self.live]
-        taken = np.where(held, share[self.slot_job], 0.0)
-        self.used_frac = _node_sum(flat, taken, members, nodes)
-        running = self.live_phase == J.RUNNING
-        activity = np.where(running, self._activity(), 0.0).take(self.slot_job, axis=1)
-        active = np.where(held, activity, 0.0)
-        self.util_frac = _node_sum(flat, active, members, nodes)
+        self.live_phase = s.job_phase.take(self.live, axis=1)
+        self.slot_at = s.slot_node.take(self.slots, axis=1)
+        self.demand, self.speed = np.zeros(self.live_phase.shape), np.zeros(self.live_phase.shape)
+        self._load_dirty[...] = True
+        self._live_dirty = False
 
-    def _activity(self) -> Array:
-        """Return node utilisation that each live job causes while it runs (M, live)."""
+    def _refresh_load(self, rows: Rows) -> None:
+        s, nodes = self.state, len(self.site.node_ids)
+        phase = s.job_phase[rows].take(self.live, axis=1)
+        node = s.slot_node[rows].take(self.slots, axis=1)
+        self.live_phase[rows], self.slot_at[rows] = phase, node
+        held = (node >= 0) & (phase > J.WAITING).take(self.slot_job, axis=1)
+        flat = np.where(held, node, 0) + np.arange(len(node))[:, None] * nodes
+        taken = np.where(held, s.jobs.share_frac[self.live][self.slot_job], 0.0)
+        self.used_frac[rows] = _node_sum(flat, taken, nodes)
+        activity = np.where(phase == J.RUNNING, self._activity(rows, len(node)), 0.0).take(self.slot_job, axis=1)
+        self.util_frac[rows] = _node_sum(flat, np.where(held, activity, 0.0), nodes)
+        self._load_dirty[rows] = False
+        self._power_dirty[rows] = True
+
+    def _activity(self, rows: Rows, count: int) -> Array:
+        """Return node utilisation that each live job causes while it runs (rows, live)."""
         t = self.state.jobs
-        flat = np.broadcast_to((t.share_frac * t.activity_frac)[self.live], self.live_phase.shape)
+        flat = np.broadcast_to((t.share_frac * t.activity_frac)[self.live], (count, len(self.live)))
         if not self.has_profiles:
             return flat
         first, last = t.profile_start[:-1][self.live], t.profile_start[1:][self.live]
-        age_ms = self.state.grid_ms - self.state.job_start_ms.take(self.live, axis=1)
-        place = np.clip(first + age_ms // int(t.profile_step_s * 1000), first, np.maximum(last - 1, first))
+        step_ms = int(t.profile_step_s * 1000)
+        age_ms = self.state.grid_ms - self.state.job_start_ms[rows].take(self.live, axis=1)
+        self._profile_due_ms = self.state.grid_ms + int((step_ms - age_ms % step_ms).min(initial=step_ms))
+        place = np.clip(first + age_ms // step_ms, first, np.maximum(last - 1, first))
         values = t.profile_frac.take(np.minimum(place, len(t.profile_frac) - 1))
         return np.where(last > first, values, flat)
 
-    def _refresh_power(self) -> None:
-        site, s = self.site, self.state
-        on = s.node_phase == ON
-        demand = power.node_demand_kw(self.util_frac, site.node_idle_kw, site.node_peak_kw, site.node_concave_frac)
-        demand = demand * s.node_power_scale
-        cap_kw = s.node_cap_frac * site.node_peak_kw
-        powered = on | (s.node_phase == STARTING)
+    def _refresh_power(self, rows: Rows) -> None:
+        site, s, lay = self.site, self.state, self.layout
+        phase = s.node_phase[rows]
+        on = phase == ON
+        demand = power.node_demand_kw(
+            self.util_frac[rows], site.node_idle_kw, site.node_peak_kw, site.node_concave_frac
+        )
+        demand = demand * s.node_power_scale[rows]
+        cap_kw = s.node_cap_frac[rows] * site.node_peak_kw
+        powered = on | (phase == STARTING)
         drawn = np.where(powered, np.minimum(demand, cap_kw), 0.0)
-        self.node_kw = power.psu_input_kw(drawn, site.node_psu_rated_kw, s.node_psu_ok.astype(np.float64))
-        self.node_ratio = np.where(on, power.cap_speed_frac(demand, cap_kw, site.node_peak_kw, np.ones(1)), 0.0)
-        self.rack_kw = segment_sum(self.node_kw, self.layout.rack_nodes)
-        self.hall_kw = segment_sum(self.rack_kw, self.layout.hall_racks)
-        on_frac = segment_sum(powered.astype(np.float64), self.layout.rack_nodes) / self.layout.nodes_per_rack
-        self.rack_flow = s.rack_flow_kw_per_k * (STANDING_FLOW_FRAC + (1.0 - STANDING_FLOW_FRAC) * on_frac)
-        self._refresh_jobs()
-        self._refresh_halls()
+        node_kw = power.psu_input_kw(drawn, site.node_psu_rated_kw, s.node_psu_ok[rows].astype(np.float64))
+        ratio = power.cap_speed_frac(demand, cap_kw, site.node_peak_kw, np.ones(1))
+        self.node_kw[rows], self.node_ratio[rows] = node_kw, np.where(on, ratio, 0.0)
+        rack_kw = segment_sum(node_kw, lay.rack_nodes)
+        self.rack_kw[rows], self.hall_kw[rows] = rack_kw, segment_sum(rack_kw, lay.hall_racks)
+        on_frac = segment_sum(powered.astype(np.float64), lay.rack_nodes) / lay.nodes_per_rack
+        self.stopped_in_rack[rows] = segment_sum((phase == STOPPED).astype(np.float64), lay.rack_nodes)
+        # the least margins in each rack: while they hold, no node of it can cross
+        running = np.where(on, s.node_fails_at[rows], np.inf)
+        self.rack_fails_at[rows] = segment_min(running, lay.rack_nodes)
+        stop_c = np.where(powered, s.node_stop_c[rows] - site.node_inlet_offset_k, np.inf)
+        self.rack_stop_c[rows] = segment_min(stop_c, lay.rack_nodes)
+        ends = np.where((phase == STARTING) | (phase == FAILED), s.node_until_ms[rows], NEVER_MS)
+        self.next_up_ms[rows] = ends.min(axis=1)
+        flow = s.rack_flow_kw_per_k[rows] * (STANDING_FLOW_FRAC + (1.0 - STANDING_FLOW_FRAC) * on_frac)
+        self.rack_flow[rows] = flow
+        self._refresh_jobs(rows)
+        self._refresh_halls(rows, flow)
+        self._power_dirty[rows] = False
+        self._air_dirty[rows] = True
 
-    def _refresh_jobs(self) -> None:
-        s = self.state
+    def _refresh_jobs(self, rows: Rows) -> None:
+        s, phase, at = self.state, self.live_phase[rows], self.slot_at[rows]
         if len(self.live):
-            ratio = np.take_along_axis(self.node_ratio, np.maximum(self.slot_at, 0), axis=1)
-            ratio = np.where(self.slot_at >= 0, ratio, 0.0)
-            slowest = np.minimum.reduceat(ratio, self.live_start[:-1], axis=1)
+            ratio = np.take_along_axis(self.node_ratio[rows], np.maximum(at, 0), axis=1)
+            slowest = np.minimum.reduceat(np.where(at >= 0, ratio, 0.0), self.live_start[:-1], axis=1)
             speed = np.where(slowest < 1.0, slowest ** s.jobs.cap_exponent[self.live], 1.0)
         else:
-            speed = np.zeros((s.members, 0))
-        self.speed = np.where(self.live_phase == J.RUNNING, np.where(speed > 0.0, speed, 0.0), 0.0)
-        asked = (self.live_phase > J.NOT_ARRIVED) & (self.live_phase < J.DONE)
-        weight = self.weight[self.live]
-        self.demand = np.where(asked, weight, 0.0)
-        total = self.demand.sum(axis=1)
-        self.demand_total = np.where(total > 0.0, total, 1.0)
-        served = (self.demand * self.speed).sum(axis=1)
-        self.service_frac = np.where(total > 0.0, served / self.demand_total, 1.0)
-        self.lost_gpus = (np.where(asked, s.jobs.gpus[self.live], 0.0) * (1.0 - self.speed)).sum(axis=1)
+            speed = np.zeros(phase.shape)
+        speed = np.where(phase == J.RUNNING, speed, 0.0)
+        asked = (phase > J.NOT_ARRIVED) & (phase < J.DONE)
+        demand = np.where(asked, self.weight[self.live], 0.0)
+        total = demand.sum(axis=1)
+        served = (demand * speed).sum(axis=1)
+        self.speed[rows], self.demand[rows] = speed, demand
+        self.demand_total[rows] = np.where(total > 0.0, total, 1.0)
+        self.service_frac[rows] = np.where(total > 0.0, served / np.where(total > 0.0, total, 1.0), 1.0)
+        self.lost_gpus[rows] = (np.where(asked, s.jobs.gpus[self.live], 0.0) * (1.0 - speed)).sum(axis=1)
 
-    def _refresh_halls(self) -> None:
+    def _refresh_halls(self, rows: Rows, flow: Array) -> None:
         s, lay = self.state, self.layout
-        self.cold_wanted = segment_sum(self.rack_flow * (1.0 - s.rack_recirc_frac), lay.hall_racks)
-        available = segment_sum(np.where(s.unit_running, s.unit_flow_kw_per_k, 0.0), lay.hall_units)
-        self.cold_share = cooling.cold_share_frac(available, self.cold_wanted)
-        self.unit_flow = self.cold_share * self.cold_wanted
-        share = self.cold_share.take(self.site.rack_hall, axis=1)
-        self.cold_frac = share * (1.0 - s.rack_recirc_frac)
-        self.fan_speed = np.where(available > 0.0, self.unit_flow / np.maximum(available, 1e-12), 0.0)
-        fans = np.where(s.unit_running, self.site.unit_fan_kw, 0.0) * np.repeat(
-            self.fan_speed**3, np.diff(lay.hall_units), axis=1
-        )
-        self.fan_kw = segment_sum(fans, lay.hall_units)
+        fresh = 1.0 - s.rack_recirc_frac[rows]
+        wanted = segment_sum(flow * fresh, lay.hall_racks)
+        running = s.unit_running[rows]
+        available = segment_sum(np.where(running, s.unit_flow_kw_per_k[rows], 0.0), lay.hall_units)
+        share = cooling.cold_share_frac(available, wanted)
+        unit_flow = share * wanted
+        self.unit_flow[rows] = unit_flow
+        self.cold_frac[rows] = share.take(self.site.rack_hall, axis=1) * fresh
+        speed = np.where(available > 0.0, unit_flow / np.maximum(available, 1e-12), 0.0)
+        fans = np.where(running, self.site.unit_fan_kw, 0.0) * np.repeat(speed**3, np.diff(lay.hall_units), axis=1)
+        self.fan_speed[rows], self.fan_kw[rows] = speed, segment_sum(fans, lay.hall_units)
 
     def rack_coefficients(self, dt_s: float) -> thermal.RackStep:
-        """Return the exact-step coefficients for dt_s, computed once while nothing changes."""
+        """Return the exact-step coefficients for dt_s; rows in which nothing changed keep theirs."""
         if dt_s != self._air_dt_s:
-            s = self.state
-            self._rack_step = thermal.rack_step(
-                s.rack_mass_kj_per_k, s.rack_air_kj_per_k, s.rack_ua_kw_per_k, self.rack_flow, dt_s
-            )
+            self._air_dirty[...] = True
             self._air_dt_s = dt_s
+        if self._air_dirty.any():
+            rows, s = _rows(self._air_dirty), self.state
+            new = thermal.rack_step(
+                s.rack_mass_kj_per_k[rows],
+                s.rack_air_kj_per_k[rows],
+                s.rack_ua_kw_per_k[rows],
+                self.rack_flow[rows],
+                dt_s,
+            )
+            for kept, part in zip(self._rack_step, new, strict=True):
+                kept[rows] = part
+            self._air_dirty[...] = False
         return self._rack_step
+
+
+def _rows(dirty: NDArray[np.bool_]) -> Rows:
+    """Return the dirty rows; all of them as a slice, which copies nothing."""
+    return slice(None) if dirty.all() else np.flatnonzero(dirty)

@@ -165,13 +165,13 @@ def perform(w: World, step: Action, rows: Ints, nodes: Flags) -> None:
     at = np.ix_(rows, np.flatnonzero(nodes))
     if step.kind == "cap_power":
         s.node_cap_frac[at] = float(step.get("cap_frac") or 1.0)
-        d.mark()
+        d.mark(rows)
     elif step.kind == "cordon":
         s.node_cordon[at] = True
     elif step.kind == "ordered_return":
         s.node_cordon[at], s.node_cap_frac[at] = False, 1.0
         s.dispatch_due[rows] = True
-        d.mark()
+        d.mark(rows)
     elif step.kind == "drain_at_checkpoint":
         _flag_jobs(d, rows, nodes, "job_drain", 1)
     elif step.kind == "migrate":

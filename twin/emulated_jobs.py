@@ -1,4 +1,4 @@
-"""The work that an emulated site runs: jobs of our own making in the five classes of C3O Table 2. Simulated, labelled so."""
+"""The work that an emulated site runs: jobs of our own making in the five classes of C3O Table 2 (simulated)."""
 
 from __future__ import annotations
 
@@ -110,7 +110,8 @@ def _coming(
 def _table(site: Site, out: _Column) -> Jobs:
     rows = out.rows
     width = np.array([r[2] for r in rows], dtype=np.int64)
-    gpu = np.array([8.0 if r[1].name in GPU_CLASSES else 0.0 for r in rows]) if (site.node_gpus > 0).any() else 0.0
+    gpus_per_node = float(site.node_gpus.max())
+    gpu = np.array([gpus_per_node if r[1].name in GPU_CLASSES else 0.0 for r in rows])
 
     def column(name: str) -> NDArray[np.float64]:
         return np.array([getattr(r[1], name) for r in rows], dtype=np.float64)

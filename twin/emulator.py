@@ -104,12 +104,31 @@ class Emulator:
         if events:
             self.store.write_events(events)
 
+    def request(self, verb: str, args: dict[str, Any]) -> Any:
+        """Answer one request of a port: plain data in, plain data out."""
+        if verb == "command":
+            return self.commands.call(args["verb"], args["key"], int(args["epoch"]), args["args"])
+        if verb == "query":
+            return self.commands.query(args["key"])
+        if verb == "fence":
+            return self.commands.fence(int(args["epoch"]))
+        if verb == "observe":
+            return self.commands.observe()
+        if verb == "nodes":
+            return self.commands.nodes()
+        if verb == "advance":
+            return self.advance(int(args["to_ms"]))
+        if verb == "truth":
+            return self.truth()
+        raise ValueError(f"the emulator knows no request '{verb}'")
+
     def truth(self) -> dict[str, Any]:
         """Return what only the emulated world knows, for measuring afterwards; the twin never sees it."""
         s = self.engine.state
         return {
             "simulated": True,
             "now_ms": self.now_ms,
+            "jobs_version": self.commands.version,
             "lost_service_min": float(s.lost_service_s[0]) / 60.0,
             "lost_gpu_h": float(s.lost_gpu_h[0]),
             "service_frac": float(s.service_frac[0]),

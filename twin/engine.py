@@ -15,7 +15,7 @@ from plant.errors import SnapshotMismatch
 from plant.site import Site
 from twin import flows
 from twin.agenda import Entry
-from twin.crossings import cross_jobs, cross_nodes
+from twin.crossings import cross_jobs, cross_nodes, note_service
 from twin.derived import Derived, layout_of
 from twin.dispatch import Dispatcher, first_fit
 from twin.drivers import Drivers, constant
@@ -25,6 +25,7 @@ from twin.state import State
 
 GRID_PRIORITY = 1
 FIRST_ENTRY_PRIORITY = 2
+MAX_CALM_STEP_MS = 60_000
 MAX_STEP_MS = 15_000  # supply air and flow lag one step: at 30 s a crisis is 3-5 K off
 
 
@@ -37,9 +38,12 @@ class Engine:
         """Prepare a run; raises SnapshotMismatch when the state belongs to another site or its step is too long."""
         if state.site_hash != site.hash:
             state.check(site)
-        if not 0 < state.step_ms <= MAX_STEP_MS:
+        if not 0 < state.step_ms <= MAX_STEP_MS or not 0 <= state.calm_step_ms <= MAX_CALM_STEP_MS:
             raise SnapshotMismatch(
-                "state.step_ms", f"{state.step_ms} ms", f"1 to {MAX_STEP_MS} ms", "choose a shorter step"
+                "state.step_ms",
+                f"{state.step_ms} ms, calm {state.calm_step_ms} ms",
+                f"1 to {MAX_STEP_MS} ms, calm 0 to {MAX_CALM_STEP_MS} ms",
+                "choose a shorter step",
             )
         self.state, self.site, self.choose = state, site, choose
         self.drivers = drivers or constant(site)
@@ -91,9 +95,8 @@ class Engine:
     def _grid(self) -> Generator[simpy.Event, None, None]:
         """Walk the grid from the last grid point that State knows; a cut moves the anchor and the wait begins again."""
         while True:
-            due_ms = self.state.grid_ms + self.state.step_ms
-            yield self.at(due_ms, GRID_PRIORITY)
-            if self.state.grid_ms + self.state.step_ms == self.env.now:
+            yield self.at(self.state.next_grid_ms, GRID_PRIORITY)
+            if self.state.next_grid_ms == self.env.now:
                 self._advance()
 
     def _advance(self) -> None:
@@ -106,6 +109,7 @@ class Engine:
         d.refresh()
         flows.advance(d, dt_s, outdoor_c, carbon)
         s.grid_ms = int(self.env.now)
+        note_service(d)
         cross_jobs(d, dt_s, self.choose)
         cross_nodes(d, dt_s)
         dispatch(d, self.choose)

@@ -92,7 +92,7 @@ def _parameters(site: Site, s: State, spread: Spread) -> None:
 
 
 def _populations(site: Site, s: State) -> None:
-    s.node_threshold[...] = streams.exponential(
+    s.node_fails_at[...] = streams.exponential(
         s.seed, "node life", s.member[:, None], streams.component_keys(site.node_ids)[None, :], 0
     )
     s.node_cap_frac[...] = 1.0

@@ -22,12 +22,17 @@ MAX_AIR_COURANT = 0.5  # explicit hot-aisle step stays well inside its stability
 
 def advance(d: Derived, dt_s: float, outdoor_c: Array, carbon_kgco2_per_kwh: Array) -> None:
     """Advance all flows of d.state by dt_s; outdoor temperature and carbon intensity are given per region."""
-    heat_kj = np.zeros((d.state.members, len(d.site.hall_ids)))
+    s = d.state
+    inlet_c, air_c, water_c = s.rack_inlet_c, s.rack_air_c, s.loop_supply_c
+    heat_kj = np.zeros((s.members, len(d.site.hall_ids)))
     parts = air_parts(d, dt_s)
     for _ in range(parts):
         heat_kj += _advance_air(d, dt_s / parts, outdoor_c)
     chiller_kw = _advance_water(d, heat_kj / dt_s, dt_s, outdoor_c)
     _advance_power(d, chiller_kw, dt_s, carbon_kgco2_per_kwh)
+    if s.calm_step_ms:
+        moved = (s.rack_inlet_c - inlet_c, s.rack_air_c - air_c, s.loop_supply_c - water_c)
+        s.temp_moved_k[...] = np.max([np.abs(change).max(axis=1) for change in moved], axis=0)
 
 
 def air_parts(d: Derived, dt_s: float) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin import jobs as J
-from twin.derived import ON, Derived
+from twin.derived import ON, Derived, segment_sum
 from twin.dispatch import Dispatcher
 
 Flags = NDArray[np.bool_]
@@ -38,27 +38,53 @@ def release(d: Derived, job: int, rows: Ints) -> None:
     first, last = int(d.slot_start[job]), int(d.slot_start[job + 1])
     d.state.slot_node[rows, first:last] = -1
     d.state.dispatch_due[rows] = True
-    d.mark(load=True)
+    d.mark(rows, load=True)
 
 
 def dispatch(d: Derived, choose: Dispatcher) -> None:
     """Start waiting jobs in order of arrival; one that does not fit is passed over (backfill without reservation)."""
     s = d.state
-    due = s.dispatch_due
-    if not due.any():
+    due = np.flatnonzero(s.dispatch_due)
+    if not len(due):
         return
     d.refresh()
-    waiting = (d.live_phase == J.WAITING) & due[:, None]
-    full = Full(s.members, len(d.site.hall_ids))
-    for column in np.flatnonzero(waiting.any(axis=0)):
-        job = int(d.live[column])
-        rows = full.without(d, job, np.flatnonzero(waiting[:, column]))
-        if len(rows):
-            got = place(d, job, rows, s.job_hall[rows, job], choose)
-            full.note(d, job, np.setdiff1d(rows, got))
-            if len(got):
-                _begin(d, job, got)
+    waiting = d.live_phase[due] == J.WAITING
+    if waiting.any():
+        hopeful = waiting & _room(d, due)
+        full = Full(s.members, len(d.site.hall_ids))
+        for column in np.flatnonzero(hopeful.any(axis=0)):
+            job = int(d.live[column])
+            rows = full.without(d, job, due[hopeful[:, column]])
+            if len(rows):
+                got = place(d, job, rows, s.job_hall[rows, job], choose)
+                full.note(d, job, np.setdiff1d(rows, got))
+                if len(got):
+                    _begin(d, job, got)
     s.dispatch_due[...] = False
+
+
+def _room(d: Derived, rows: Ints) -> Flags:
+    """Return which live jobs might fit (len(rows), live): enough nodes with some room in their hall; never too strict."""
+    s, t = d.state, d.state.jobs
+    least = float(t.share_frac[d.live].min())
+    open_ = (s.node_phase[rows] == ON) & ~s.node_cordon[rows] & (d.used_frac[rows] + least <= ROOM)
+    halls = segment_sum(open_.astype(np.float64), d.layout.hall_nodes)
+    count = np.concatenate([halls, halls.sum(axis=1, keepdims=True)], axis=1)
+    hall = s.job_hall[rows].take(d.live, axis=1)  # -1 takes the last column: any hall
+    return np.asarray(
+        np.take_along_axis(count, np.where(hall < 0, count.shape[1] - 1, hall), axis=1) >= t.width[d.live]
+    )
+
+
+def _begin(d: Derived, job: int, rows: Ints) -> None:
+    """Start a placed job: at once when it is new, after its restart time when it goes on from a checkpoint."""
+    s = d.state
+    s.job_work_s[rows, job] = s.job_saved_s[rows, job]
+    again = (s.job_saved_s[rows, job] > 0.0) | (s.job_start_ms[rows, job] >= 0)
+    s.job_phase[rows, job] = np.where(again, J.RESTARTING, J.RUNNING)
+    s.job_until_ms[rows, job] = s.grid_ms + int(s.jobs.restart_s[job] * 1000)
+    s.job_start_ms[rows, job] = s.grid_ms
+    d.mark(rows, load=True)
 
 
 class Full:
@@ -78,33 +104,25 @@ class Full:
 
     def without(self, d: Derived, job: int, rows: Ints) -> Ints:
         """Return the rows in which no job like this one has failed."""
-        return rows[self._failed(d, job)[rows, d.state.job_hall[rows, job]] > d.state.jobs.width[job]]
+        failed_width = self._failed(d, job)[rows, d.state.job_hall[rows, job]]
+        return np.asarray(rows[failed_width > d.state.jobs.width[job]])
 
     def note(self, d: Derived, job: int, rows: Ints) -> None:
         """Remember rows in which this job found no room."""
         self._failed(d, job)[rows, d.state.job_hall[rows, job]] = d.state.jobs.width[job]
 
 
-def _begin(d: Derived, job: int, rows: Ints) -> None:
-    """Start a placed job: at once when it is new, after its restart time when it goes on from a checkpoint."""
-    s = d.state
-    s.job_work_s[rows, job] = s.job_saved_s[rows, job]
-    again = (s.job_saved_s[rows, job] > 0.0) | (s.job_start_ms[rows, job] >= 0)
-    s.job_phase[rows, job] = np.where(again, J.RESTARTING, J.RUNNING)
-    s.job_until_ms[rows, job] = s.grid_ms + int(s.jobs.restart_s[job] * 1000)
-    s.job_start_ms[rows, job] = s.grid_ms
-    d.mark(load=True)
-
-
 def interrupt(d: Derived, lost_node: Flags) -> None:
     """Put every job that has a share on a lost node (M, N) back into the queue; work since its checkpoint is lost."""
     d.refresh()
-    if not len(d.live):
+    rows = np.flatnonzero(lost_node.any(axis=1))
+    if not len(d.live) or not len(rows):
         return
-    hit = np.take_along_axis(lost_node, np.maximum(d.slot_at, 0), axis=1) & (d.slot_at >= 0)
-    jobs_hit = np.logical_or.reduceat(hit, d.live_start[:-1], axis=1) & (d.live_phase > J.WAITING)
+    at = d.slot_at[rows]
+    hit = np.take_along_axis(lost_node[rows], np.maximum(at, 0), axis=1) & (at >= 0)
+    jobs_hit = np.logical_or.reduceat(hit, d.live_start[:-1], axis=1) & (d.live_phase[rows] > J.WAITING)
     for column in np.flatnonzero(jobs_hit.any(axis=0)):
-        requeue(d, int(d.live[column]), np.flatnonzero(jobs_hit[:, column]))
+        requeue(d, int(d.live[column]), rows[jobs_hit[:, column]])
 
 
 def requeue(d: Derived, job: int, rows: Ints) -> None:

@@ -90,7 +90,7 @@ def arrivals(w: Turn) -> Life:
             s.job_phase[:, first:last] == J.NOT_ARRIVED, J.WAITING, s.job_phase[:, first:last]
         )
         s.dispatch_due[...] = True
-        w.engine.derived.mark(load=True)
+        w.engine.derived.mark(load=True, live=True)
         if last >= len(table):
             w.end()
             return
@@ -155,7 +155,7 @@ def cooling_unit(w: Turn) -> Life:
             return
         e, c, rows, s = w.entry, w.index("cooling_unit"), w.rows, w.engine.state
         s.unit_running[rows, c] = not w.at("stop")
-        w.engine.derived.mark()
+        w.engine.derived.mark(rows)
         if w.at("stop"):
             w.next("repair", e.number("repaired_ms"))
         else:
@@ -185,7 +185,7 @@ def psu(w: Turn) -> Life:
         e, rows, s = w.entry, w.rows, w.engine.state
         node = w.engine.site.index("node", e.component.rsplit("/", 1)[0])
         s.node_psu_ok[rows, node] += -1 if w.at("fail") else 1
-        w.engine.derived.mark()
+        w.engine.derived.mark(rows)
         if w.at("fail"):
             w.next("replace", e.number("replaced_ms"))
         else:

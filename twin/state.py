@@ -19,13 +19,16 @@ from twin.fields import FIELDS
 from twin.jobs import Jobs
 
 Array = NDArray[Any]
-NUMBERS = ("now_ms", "grid_ms", "step_ms", "seed")
+NUMBERS = ("now_ms", "grid_ms", "step_ms", "calm_step_ms", "seed")
+CALM_K = 0.1  # a longer step is allowed only while no temperature moved more than this in the last one
 
 
 class State:
     """The memory of one ensemble of a site; `state.rack_air_c` is its array of that name (see twin/fields.py)."""
 
-    __slots__ = ("agenda", "arrays", "backend", "grid_ms", "jobs", "now_ms", "seed", "site_hash", "step_ms")
+    __slots__ = (
+        "agenda", "arrays", "backend", "calm_step_ms", "grid_ms", "jobs", "now_ms", "seed", "site_hash", "step_ms",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -38,15 +41,20 @@ class State:
         step_ms: int,
         seed: int,
         site_hash: str,
+        calm_step_ms: int = 0,
         backend: str = "numpy",
     ) -> None:
-        """Take over the parts as they are; now_ms and grid_ms (last grid point) are Unix milliseconds."""
+        """Take over the parts as they are; now_ms and grid_ms (last grid point) are Unix milliseconds.
+
+        calm_step_ms: the step while nothing moves, 0 for none (the live twin has none).
+        """
         self.arrays = arrays
         self.agenda = agenda
         self.jobs = jobs
         self.now_ms = now_ms
         self.grid_ms = grid_ms
         self.step_ms = step_ms
+        self.calm_step_ms = calm_step_ms
         self.seed = seed
         self.site_hash = site_hash
         self.backend = backend
@@ -61,6 +69,12 @@ class State:
     def members(self) -> int:
         """Return the number of member rows."""
         return len(self.arrays["member"])
+
+    @property
+    def next_grid_ms(self) -> int:
+        """The next grid point: one step on, or one calm step while no temperature moves."""
+        calm = self.calm_step_ms > self.step_ms and bool((self.temp_moved_k <= CALM_K).all())
+        return self.grid_ms + (self.calm_step_ms if calm else self.step_ms)
 
     def fork(self) -> State:
         """Return an independent copy that will continue exactly as this one."""
@@ -82,6 +96,7 @@ class State:
             now_ms=self.now_ms,
             grid_ms=self.grid_ms,
             step_ms=self.step_ms,
+            calm_step_ms=self.calm_step_ms,
             seed=self.seed,
             site_hash=self.site_hash,
             backend=self.backend,

@@ -1,0 +1,116 @@
+"""The live twin follows the scheduler: jobs, cordons and caps as observed, the same in every member."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from plant.site import Site
+from plant.workload import job_class
+from twin import jobs as J
+from twin.emulated_jobs import ACTIVITY
+from twin.fields import FIELDS
+from twin.jobs import Jobs, make_jobs
+from twin.state import State, axis_shape
+
+SAVED_S = 1.0  # a job that has run before has something to restart from
+
+
+class Seen(Protocol):
+    """A job as a scheduler shows it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def job_class(self) -> str: ...
+    @property
+    def hall(self) -> str: ...
+    @property
+    def nodes(self) -> tuple[str, ...]: ...
+    @property
+    def phase(self) -> str: ...
+    @property
+    def priority(self) -> float: ...
+
+
+def job_table(site: Site, seen: Sequence[Any], now_ms: int) -> Jobs:
+    """Return a job table of what a scheduler shows; what it does not say comes from the job's class.
+
+    Run times are not known, so jobs are taken to go on: a forecast asks what becomes of the work that is there.
+    """
+    n = len(seen)
+
+    def column(name: str, default: Any) -> np.ndarray[Any, Any]:
+        return np.array([_told(v, name, default(v)) for v in seen], dtype=np.float64)
+
+    classes = {v.job_class: job_class(v.job_class) for v in seen}
+    width = np.array([max(int(_told(v, "width", len(v.nodes))), 1) for v in seen], dtype=np.int64)
+    return make_jobs(
+        [v.id for v in seen],
+        kinds=[v.job_class for v in seen],
+        arrival_ms=np.array([min(int(_told(v, "arrived_ms", now_ms)), now_ms) for v in seen], dtype=np.int64),
+        work_s=np.full(n, J.ENDLESS_WORK_S),
+        width=width,
+        share_frac=column("share_frac", lambda v: 1.0),
+        activity_frac=np.array([ACTIVITY[v.job_class] for v in seen]),
+        priority=np.array([float(v.priority) for v in seen]),
+        cap_exponent=np.array([classes[v.job_class].cap_exponent for v in seen]),
+        gpus=column("gpus", lambda v: 0.0),
+        checkpoint_s=column("checkpoint_s", lambda v: classes[v.job_class].checkpoint_interval_s),
+        restart_s=column("restart_s", lambda v: classes[v.job_class].restart_s),
+        state_gb=column("state_gb", lambda v: classes[v.job_class].state_gb * max(len(v.nodes), 1)),
+        home=np.array([site.index("hall", v.hall) if v.hall else -1 for v in seen], dtype=np.float64),
+    )
+
+
+def _told(view: Any, name: str, default: Any) -> Any:
+    value = getattr(view, name, None)
+    return default if value is None else value
+
+
+def adopt_jobs(state: State, site: Site, seen: Sequence[Any]) -> State:
+    """Return a State with the observed jobs in place of its own; everything else is shared with the old one."""
+    jobs = job_table(site, seen, state.now_ms)
+    view = {v.id: v for v in seen}
+    arrays = dict(state.arrays)
+    for f in FIELDS:
+        if f.axis in ("job", "slot"):
+            arrays[f.name] = np.zeros((state.members, *axis_shape(site, jobs, f.axis)), dtype=f.dtype)
+    out = State(
+        arrays, state.agenda, jobs, now_ms=state.now_ms, grid_ms=state.grid_ms, step_ms=state.step_ms,
+        calm_step_ms=state.calm_step_ms,
+        seed=state.seed, site_hash=state.site_hash, backend=state.backend,
+    )  # fmt: skip
+    out.slot_node[...] = -1
+    out.job_target[...] = -1
+    out.job_hall[...] = jobs.home
+    index = {name: i for i, name in enumerate(site.node_ids)}
+    start = jobs.slot_start
+    for j, name in enumerate(jobs.ids):
+        _place(out, j, view[name], index, int(start[j]))
+    return out
+
+
+def _place(s: State, j: int, v: Any, index: dict[str, int], slot: int) -> None:
+    begun = int(_told(v, "started_ms", s.grid_ms))
+    s.job_start_ms[:, j] = begun
+    s.job_saved_s[:, j] = SAVED_S if begun >= 0 else 0.0
+    s.job_work_s[:, j] = s.job_saved_s[:, j] + float(_told(v, "unsaved_s", 0.0))
+    s.job_drain[:, j] = v.phase == "draining"
+    phases = {"queued": J.WAITING, "held": J.HELD, "moving": J.RESTARTING, "done": J.DONE}
+    s.job_phase[:, j] = phases.get(v.phase, J.RUNNING)
+    s.job_until_ms[:, j] = s.grid_ms + int(s.jobs.restart_s[j] * 1000)
+    nodes = [index[n] for n in v.nodes if n in index][: int(s.jobs.width[j])]
+    s.slot_node[:, slot : slot + len(nodes)] = nodes
+
+
+def adopt_nodes(state: State, site: Site, seen: Sequence[Any]) -> None:
+    """Take cordons and caps as the scheduler shows them, in place."""
+    index = {name: i for i, name in enumerate(site.node_ids)}
+    for v in seen:
+        i = index.get(v.id)
+        if i is not None:
+            state.node_cordon[:, i] = bool(v.cordoned_by)
+            state.node_cap_frac[:, i] = v.cap_frac

@@ -1,0 +1,205 @@
+"""Synchronise: readings correct the live ensemble, channel by channel; residuals say how well it follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plant.site import Site
+from twin import effects
+from twin.assimilate import Observed, inflate, update
+from twin.derived import ON, STOPPED, Derived
+from twin.flows import stored_heat_kj
+from twin.store import Batch
+
+Array = NDArray[np.float64]
+
+LATE_MS = 120_000  # an older reading says nothing about now: refused and counted
+OUT_OF_SYNC_SIGMAS = 6.0  # mean |innovation| over its expected size above which the twin is out of sync
+MEMORY = 0.98  # residual statistics forget with a time constant of about 50 updates
+
+
+@dataclass(frozen=True)
+class Operator:
+    """How a channel corrects the twin: what predicts it, its own arrays, linked ones, error and model noise (sd)."""
+
+    kind: str
+    channel: str
+    predict: Callable[[Derived], Array]
+    own: tuple[str, ...]
+    linked: tuple[str, ...]
+    error_sd: float
+    noise_sd: float
+
+
+OPERATORS: tuple[Operator, ...] = (
+    Operator(
+        "loop", "supply_c", lambda d: d.state.loop_supply_c, ("loop_supply_c",), ("loop_water_kj_per_k",), 0.3, 0.3
+    ),
+    Operator("loop", "flow_frac", lambda d: d.state.loop_flow_frac, ("loop_flow_frac",), (), 0.015, 0.02),
+    Operator("hall", "hot_c", lambda d: d.state.hall_hot_c, ("hall_hot_c",), (), 0.3, 0.3),
+    Operator("rack", "inlet_c", lambda d: d.state.rack_inlet_c, (), ("rack_recirc_frac",), 0.3, 0.0),
+    Operator(
+        "rack",
+        "outlet_c",
+        lambda d: d.state.rack_air_c,
+        ("rack_air_c",),
+        ("rack_mass_c", "rack_flow_kw_per_k"),
+        0.3,
+        0.3,
+    ),
+    Operator("node", "power_kw", lambda d: d.node_kw, (), ("node_power_scale",), 0.02, 0.0),
+)
+FLAGS: tuple[tuple[str, str], ...] = (
+    ("chiller", "running"),
+    ("cooling_unit", "running"),
+    ("node", "ok"),
+    ("feed", "ok"),
+)
+LEAST_SD = {"node_power_scale": 0.03, "rack_recirc_frac": 0.005, "rack_flow_kw_per_k": 0.05}
+BOUNDS = {
+    "rack_recirc_frac": (0.0, 0.95), "node_power_scale": (0.3, 3.0), "loop_flow_frac": (0.0, 1.0),
+    "loop_water_kj_per_k": (1.0, 1e9), "rack_flow_kw_per_k": (1e-3, 1e4),
+}  # fmt: skip
+
+
+@dataclass
+class Following:
+    """How well one channel is followed: running mean square of residual, of persistence and of what was expected."""
+
+    n: int = 0
+    residual2: float = 0.0
+    persistence2: float = 0.0
+    expected2: float = 0.0
+    last: Array = field(default_factory=lambda: np.zeros(0))
+
+    def note(self, value: Array, difference: Array, expected: Array, present: NDArray[np.bool_]) -> None:
+        """Take one round of innovations of the components that spoke."""
+        if not len(self.last):
+            self.last = np.full(len(present), np.nan)
+        both = present & np.isfinite(self.last)
+        if present.any():
+            self.residual2 = _blend(self.n, self.residual2, float(np.mean(difference[present] ** 2)))
+            self.expected2 = _blend(self.n, self.expected2, float(np.mean(expected[present])))
+            self.n += 1
+        if both.any():
+            self.persistence2 = _blend(self.n - 1, self.persistence2, float(np.mean((value - self.last)[both] ** 2)))
+        self.last = np.where(present, value, self.last)
+
+
+def _blend(n: int, old: float, new: float) -> float:
+    keep = min(MEMORY, n / (n + 1.0))
+    return keep * old + (1.0 - keep) * new
+
+
+class Synchroniser:
+    """Corrects one live State from batches of readings; knows which sensor is which array element."""
+
+    def __init__(self, site: Site) -> None:
+        """Build the index of sensors."""
+        self.site = site
+        keys = [(o.kind, o.channel) for o in OPERATORS] + list(FLAGS)
+        self.place = {
+            (component, channel): ((kind, channel), i)
+            for kind, channel in keys
+            for i, component in enumerate(site.components(kind))
+        }
+        self.size = {key: len(site.components(key[0])) for key in keys}
+        self.following = {(o.kind, o.channel): Following() for o in OPERATORS}
+        self.newest_ms: dict[tuple[str, str], NDArray[np.int64]] = {
+            k: np.zeros(n, np.int64) for k, n in self.size.items()
+        }
+        self.refused = 0
+
+    def correct(self, d: Derived, batch: Batch, now_ms: int) -> None:
+        """Correct d.state by a batch of readings, in place; the energy ledger takes the increment."""
+        heard = self._sort(batch, now_ms)
+        if not heard:
+            return
+        s = d.state
+        before = stored_heat_kj(self.site.hall_plenum_kj_per_k, s)
+        self._set_flags(d, heard)
+        d.refresh()
+        for o in OPERATORS:
+            if (o.kind, o.channel) in heard:
+                self._apply(d, o, *heard[o.kind, o.channel])
+        for name, (low, high) in BOUNDS.items():
+            np.clip(s.arrays[name], low, high, out=s.arrays[name])
+        s.heat_sync_kj[...] += stored_heat_kj(self.site.hall_plenum_kj_per_k, s) - before
+        d.mark()
+
+    def _sort(self, batch: Batch, now_ms: int) -> dict[tuple[str, str], tuple[Array, NDArray[np.bool_]]]:
+        """Return newest value and presence per channel; readings too late or older than a used one are refused."""
+        heard: dict[tuple[str, str], tuple[Array, NDArray[np.bool_]]] = {}
+        rows = zip(
+            batch.time_ms.tolist(), batch.component.tolist(), batch.channel.tolist(), batch.value.tolist(), strict=True
+        )
+        for time_ms, component, channel, value in rows:
+            place = self.place.get((component, channel))
+            if place is None:
+                continue
+            key, i = place
+            if time_ms < now_ms - LATE_MS or time_ms <= self.newest_ms[key][i]:
+                self.refused += 1
+                continue
+            self.newest_ms[key][i] = time_ms
+            if key not in heard:
+                heard[key] = np.zeros(self.size[key]), np.zeros(self.size[key], dtype=bool)
+            heard[key][0][i], heard[key][1][i] = value, True
+        return heard
+
+    def _apply(self, d: Derived, o: Operator, value: Array, present: NDArray[np.bool_]) -> None:
+        s = d.state
+        predicted = o.predict(d)
+        # a node that draws nothing says nothing about its scale
+        sound = present & (predicted.mean(axis=0) > 1e-6) if o.kind == "node" else present
+        seen = Observed(value, sound, o.error_sd**2, o.noise_sd**2)
+        innovation = update(predicted, seen, [s.arrays[n] for n in o.own], [s.arrays[n] for n in o.linked])
+        for name in o.linked:
+            if name in LEAST_SD:
+                inflate(s.arrays[name], LEAST_SD[name])
+        expected = innovation.variance + o.error_sd**2 + o.noise_sd**2
+        self.following[o.kind, o.channel].note(value, innovation.difference, expected, sound)
+
+    def _set_flags(self, d: Derived, heard: dict[tuple[str, str], tuple[Array, NDArray[np.bool_]]]) -> None:
+        """Take states as they are reported: they are facts, not estimates."""
+        s = d.state
+        for key, (value, present) in heard.items():
+            on = value > 0.5
+            if key == ("chiller", "running"):
+                now = np.where(s.chiller_phase == effects.CHILLER_ON, effects.TRIPPED, s.chiller_phase)
+                off = np.where(self.site.chiller_standby, effects.STANDBY, now)
+                s.arrays["chiller_phase"] = np.where(
+                    present, np.where(on, effects.CHILLER_ON, off), s.chiller_phase
+                ).astype(np.int8)
+            elif key == ("cooling_unit", "running"):
+                s.arrays["unit_running"] = np.where(present, on, s.unit_running)
+            elif key == ("feed", "ok"):
+                s.arrays["feed_ok"] = np.where(present, on, s.feed_ok)
+            elif key == ("node", "ok"):
+                fallen = np.where(s.node_phase == ON, STOPPED, s.node_phase)
+                s.arrays["node_phase"] = np.where(present, np.where(on, ON, fallen), s.node_phase).astype(np.int8)
+
+    def report(self) -> list[dict[str, object]]:
+        """Return one row per channel: residual and persistence RMSE, n; simulated sources say so elsewhere."""
+        return [
+            {
+                "channel": f"{kind}.{channel}",
+                "rmse": f.residual2**0.5,
+                "persistence_rmse": f.persistence2**0.5,
+                "expected": f.expected2**0.5,
+                "n": f.n,
+            }
+            for (kind, channel), f in self.following.items()
+            if f.n
+        ]
+
+    def in_sync(self) -> tuple[bool, str]:
+        """Tell whether the twin follows, and if not which channel ran away."""
+        for (kind, channel), f in self.following.items():
+            if f.n > 3 and f.residual2 > OUT_OF_SYNC_SIGMAS**2 * f.expected2:
+                return False, f"{kind}.{channel}: residual {f.residual2**0.5:.2f}, expected {f.expected2**0.5:.2f}"
+        return True, ""
