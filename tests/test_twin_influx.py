@@ -98,7 +98,10 @@ def test_wrong_token_unknown_database_and_no_server_are_told_apart(server: Influ
 @pytest.mark.servers
 def test_killing_the_database_mid_write_loses_nothing_and_stores_nothing_twice(site: Site) -> None:
     store = site.store()
-    for k in range(60):
+    # InfluxDB 1.6 killed while it makes its first shard never opens that shard again: let it be made.
+    store.write(one(-15, n=200))
+    store.flush()
+    for k in range(59):
         store.write(one(k, n=200))
         if k == 20:
             site.server.stop_database(signal.SIGKILL)
@@ -112,7 +115,7 @@ def test_killing_the_database_mid_write_loses_nothing_and_stores_nothing_twice(s
     with pytest.raises(StoreUnavailable, match="down or failing"):
         store.read(None, None, 0, LATEST_MS)
     site.server.start_database()
-    assert store.drain()
+    assert store.drain(), store.delivery()
     assert store.delivery().spooled == 0
     assert Spool(site.spool).numbers() == []
     assert site.count() == len(store.read([NODE], ["power_kw"], 0, LATEST_MS)) == 60 * 200

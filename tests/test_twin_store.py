@@ -31,15 +31,13 @@ from twin.store import LATEST_MS, Batch, Event, Store, name_ok
 NOW_MS = 1_671_350_400_000  # 2022-12-18, the day of the Alibaba incident
 RACK, NODE = "hk/zone-c/r01", "hk/zone-c/r01/n001"
 KINDS = {RACK: "rack", "hk/zone-c/r02": "rack", NODE: "node"}
-STORES = ["memory", "sqlite", "influx"]
+MISSING = missing_for_influx()
+STORES = ["memory", "sqlite", *([] if MISSING else ["influx"])]
 Maker = Callable[[], Store]
 
 
 @pytest.fixture(scope="module")
 def influx_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InfluxServer]:
-    missing = missing_for_influx()
-    if missing:
-        pytest.skip(f"influx: {' and '.join(missing)} not installed (`make servers`)")
     server = InfluxServer(tmp_path_factory.mktemp("influx")).start()
     yield server
     server.stop()
@@ -91,6 +89,12 @@ def everything(store: Store) -> list[tuple[int, str, str, float]]:
 
 
 # --- the contract ---------------------------------------------------------------------------------------------------
+
+
+def test_influx_meets_the_contract_too() -> None:
+    if MISSING:
+        pytest.skip(f"influx: {' and '.join(MISSING)} not installed (`make servers`)")
+    assert "influx" in STORES
 
 
 def test_an_empty_store_answers_with_nothing(store: Store) -> None:
@@ -398,19 +402,22 @@ def test_a_newer_file_is_refused_and_left_alone(tmp_path: Path) -> None:
             SqliteStore(path, read_only=read_only)
 
 
-def test_other_files_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "telemetry.sqlite"
-    path.write_text("not a database at all, but long enough to be looked at " * 4)
-    with pytest.raises(StoreUnavailable, match="not a database"):
-        SqliteStore(path)
-    with pytest.raises(StoreUnavailable):
-        SqliteStore(tmp_path)
+def test_other_files_are_refused_and_left_alone(tmp_path: Path) -> None:
+    garbage = tmp_path / "garbage.sqlite"
+    garbage.write_text("not a database at all, but long enough to be looked at " * 4)
     other = tmp_path / "other.sqlite"
     with sqlite3.connect(other) as raw:
         raw.execute("CREATE TABLE t (x)")
     raw.close()
-    with pytest.raises(StoreUnavailable, match="no Foretwin telemetry"):
-        SqliteStore(other, read_only=True)
+    (tmp_path / "empty.sqlite").touch()
+    cases = [("garbage", "not a database"), ("other", "not a Foretwin"), ("empty", "not a Foretwin")]
+    for (name, says), read_only in itertools.product(cases, (False, True)):
+        before = (tmp_path / f"{name}.sqlite").read_bytes()
+        with pytest.raises(StoreUnavailable, match=says):
+            SqliteStore(tmp_path / f"{name}.sqlite", read_only=read_only)
+        assert (tmp_path / f"{name}.sqlite").read_bytes() == before
+    with pytest.raises(StoreUnavailable):
+        SqliteStore(tmp_path)
 
 
 # --- the board ------------------------------------------------------------------------------------------------------

@@ -116,7 +116,10 @@ def refusal(url: str, database: str, found: str, status: int) -> StoreUnavailabl
         )
     if status >= 500:
         return StoreUnavailable(
-            where=where, found=f"the server is down or failing ({status})", cure="start InfluxDB and look at its log"
+            where=where,
+            # A proxy in between answers with a page, the server with one JSON object.
+            found=f"the server is down or failing ({status}{f': {short}' if short.startswith('{') else ''})",
+            cure="start InfluxDB and look at its log",
         )
     return StoreUnavailable(where=where, found=f"the server refused: {short}", cure="see the server's log")
 

@@ -7,9 +7,11 @@ approvals live in the ledger, which is FULL).
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from plant.errors import StoreUnavailable
@@ -20,84 +22,103 @@ SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 15.0
 
 # `reading` is kept by span of time, then series: a batch of 50,000 series then touches the few thousand pages of the
-# present span instead of one page per series (measured at 8 million readings: decisions/embedded-store.md).
+# present span instead of one page per series (docs/decisions/010-embedded-store.md).
 # `span` lists the spans that hold something. `arrival` holds every batch once more as three blobs (series int32, time
 # int64, value float64, little-endian) in the order it came: cheap to append and to follow. `series` carries the newest
 # value, so nobody searches for it. `channel.rank` is the alphabetical order.
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS component (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS channel (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, rank INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE IF NOT EXISTS series (
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE component (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE channel (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, rank INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE series (
     id INTEGER PRIMARY KEY, component_id INTEGER NOT NULL, channel_id INTEGER NOT NULL,
     newest_ms INTEGER NOT NULL DEFAULT -1, newest_value REAL NOT NULL DEFAULT 0, UNIQUE (component_id, channel_id));
-CREATE TABLE IF NOT EXISTS span (id INTEGER PRIMARY KEY);
-CREATE TABLE IF NOT EXISTS reading (
+CREATE TABLE span (id INTEGER PRIMARY KEY);
+CREATE TABLE reading (
     span INTEGER NOT NULL, series_id INTEGER NOT NULL, time_ms INTEGER NOT NULL, value REAL NOT NULL,
     PRIMARY KEY (span, series_id, time_ms)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS arrival (
+CREATE TABLE arrival (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, series BLOB NOT NULL, time_ms BLOB NOT NULL, value BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS event (
+CREATE TABLE event (
     time_ms INTEGER NOT NULL, component TEXT NOT NULL, type TEXT NOT NULL, code TEXT NOT NULL, text TEXT NOT NULL,
     PRIMARY KEY (time_ms, component, type, code)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS refused (reason TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS refusal (
+CREATE TABLE refused (reason TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE refusal (
     id INTEGER PRIMARY KEY AUTOINCREMENT, time_ms INTEGER NOT NULL, component TEXT NOT NULL, channel TEXT NOT NULL,
     value REAL, reason TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS board (key TEXT PRIMARY KEY, text TEXT NOT NULL, updated_ms INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS history (
+CREATE TABLE board (key TEXT PRIMARY KEY, text TEXT NOT NULL, updated_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE history (
     topic TEXT NOT NULL, at_ms INTEGER NOT NULL, component TEXT NOT NULL, text TEXT NOT NULL,
     PRIMARY KEY (topic, component, at_ms)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS history_by_time ON history (topic, at_ms);
+CREATE INDEX history_by_time ON history (topic, at_ms);
 """
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """Open (and, unless read-only, make) the telemetry file; StoreUnavailable says what is wrong with it."""
     with speaking_of(path):
-        if read_only and not path.is_file():
-            raise StoreUnavailable(
-                where=str(path), found="no telemetry yet", cure="start `foretwin demo` or `foretwin run`"
-            )
-        if not read_only:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        mode = "ro" if read_only else "rwc"
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode={mode}",
-            uri=True,
-            timeout=BUSY_TIMEOUT_S,
-            isolation_level=None,
-            check_same_thread=False,
-        )
+        if not path.exists():
+            if read_only:
+                raise StoreUnavailable(
+                    where=str(path), found="no telemetry yet", cure="start `foretwin demo` or `foretwin run`"
+                )
+            _make(path)
+        connection = _open(path, "ro" if read_only else "rw")
         try:
-            _prepare(connection, path, read_only=read_only)
+            _check_version(connection, path)
+            if not read_only:
+                connection.execute("PRAGMA synchronous = NORMAL")
+                # 64 MB of pages: those of the present span stay in memory while they are written to.
+                connection.execute("PRAGMA cache_size = -65536")
         except BaseException:
             connection.close()
             raise
         return connection
 
 
-def _prepare(connection: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
+def _open(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def _make(path: Path) -> None:
+    """An empty telemetry file, put in place whole: switching a shared file to WAL fails at once when it is in use."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+    unfinished.unlink(missing_ok=True)
+    connection = _open(unfinished, "rwc")
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        with transaction(connection):
+            for statement in filter(str.strip, SCHEMA.split(";")):
+                connection.execute(statement)
+            connection.execute("INSERT INTO meta VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),))
+    finally:
+        connection.close()
+    # A link fails, unlike a rename, when another process was faster; then its file is as good as ours.
+    with suppress(FileExistsError):
+        os.link(unfinished, path)
+    unfinished.unlink()
+
+
+def _check_version(connection: sqlite3.Connection, path: Path) -> None:
     found = _version(connection)
-    if found is not None and found > SCHEMA_VERSION:
+    if found is None:
+        raise StoreUnavailable(
+            where=str(path), found="not a Foretwin telemetry file", cure="move it away or set FORETWIN_HOME"
+        )
+    if found > SCHEMA_VERSION:
         raise StoreUnavailable(
             where=str(path),
             found=f"written by a newer Foretwin (schema {found})",
             allowed=f"schema up to {SCHEMA_VERSION}",
             cure="update this Foretwin, or set FORETWIN_HOME to another folder",
         )
-    if not read_only:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        # 64 MB of pages: the leaves of a day's series stay in memory while they are written to.
-        connection.execute("PRAGMA cache_size = -65536")
-    if found is None:
-        if read_only:
-            raise StoreUnavailable(where=str(path), found="no Foretwin telemetry file", cure="check FORETWIN_HOME")
-        with transaction(connection):
-            for statement in filter(str.strip, SCHEMA.split(";")):
-                connection.execute(statement)
-            connection.execute("INSERT OR IGNORE INTO meta VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),))
 
 
 def _version(connection: sqlite3.Connection) -> int | None:
