@@ -1,0 +1,158 @@
+"""What the strip on top of every page says: site time, where the numbers come from, how fresh, and what is wrong.
+
+Pure: a Look goes in, words come out. Marks carry the priority beside the colour: ■ first, ▲ second, ◆ third.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from screens import words
+from screens.look import Look
+
+Level = Literal["act", "watch", "note"]
+MARKS: dict[Level, str] = {"act": "■", "watch": "▲", "note": "◆"}
+CLOCKS = {
+    "running": "running",
+    "waiting": "stands still until a plan is decided",
+    "slowed": "slowed: one turn of the loop takes longer than its tick",
+    "ended": "ended",
+}
+FIRST_STEPS = """foretwin demo    # an emulated site with an incident unfolding
+foretwin run     # the worker on your own site"""
+
+
+@dataclass(frozen=True)
+class Badge:
+    """A short word about where the numbers come from; `wrong` badges are not grey."""
+
+    text: str
+    wrong: bool = False
+
+
+@dataclass(frozen=True)
+class Banner:
+    """One line that must not be missed, with its priority."""
+
+    level: Level
+    text: str
+    to_plans: bool = False
+
+    @property
+    def mark(self) -> str:
+        """The shape that says the priority without colour."""
+        return MARKS[self.level]
+
+
+@dataclass(frozen=True)
+class Strip:
+    """The frame of every page. `started` is False before the first word of a worker."""
+
+    site: str
+    at: str
+    clock: str
+    badges: tuple[Badge, ...]
+    banners: tuple[Banner, ...]
+    started: bool
+
+
+def strip(now: Look) -> Strip:
+    """The frame for one look."""
+    status = now.status or {}
+    return Strip(
+        site=str(status.get("site") or "no site yet"),
+        at=words.instant(now.now_ms),
+        clock=_clock(now),
+        badges=_badges(now),
+        banners=tuple(_banners(now)),
+        started=now.status is not None,
+    )
+
+
+def _clock(now: Look) -> str:
+    status = now.status or {}
+    state = CLOCKS.get(str(status.get("clock")), "")
+    speed = status.get("speed")
+    if status.get("clock") == "running" and now.mode == "demo":
+        state = "as fast as it can" if speed == "max" else f"{words.number(speed)} × as fast as real time"
+    return f"clock {state}" if state else ""
+
+
+def _badges(now: Look) -> tuple[Badge, ...]:
+    if now.status is None:
+        return ()
+    badges = []
+    if now.mode == "demo":
+        badges.append(Badge("DEMO DATA"))
+    elif now.mode != "live":
+        badges.append(Badge("SOURCE UNKNOWN", wrong=True))
+    if now.status.get("simulated"):
+        badges.append(Badge("SIMULATED"))
+    fresh = now.freshness
+    if now.dead:
+        badges.append(Badge("telemetry not followed", wrong=True))
+    else:
+        badges.append(Badge(f"telemetry {fresh}, {words.age(now.age_s)}", wrong=fresh != "live" and not now.ended))
+    if now.status.get("in_sync") is not None:
+        badges.append(Badge("twin in sync" if now.status["in_sync"] else "twin NOT in sync", not now.status["in_sync"]))
+    badges.append(Badge(f"autonomy: {words.label(str(now.status.get('autonomy') or 'unknown')).lower()}"))
+    return tuple(badges)
+
+
+def _banners(now: Look) -> list[Banner]:
+    banners = [Banner("watch", trouble) for trouble in now.troubles]
+    status = now.status or {}
+    if now.dead:
+        silent = "an unknown time" if now.silent_s is None else words.minutes(now.silent_s)
+        banners.append(Banner("act", f"The worker has been silent for {silent}: nothing here is updated any more."))
+    elif now.freshness == "stale" and now.status is not None and not now.ended:
+        banners.append(Banner("watch", f"Telemetry is stale, {words.age(now.age_s)}: scores may not be acted on."))
+    paused = status.get("paused")
+    if paused:
+        who, why = str(paused.get("who", "")).strip() or "somebody", str(paused.get("why", "")).strip()
+        banners.append(
+            Banner("watch", f"Paused by {who}{': ' + why if why else ''}. No new step starts until resumed.")
+        )
+    if status.get("in_sync") is False:
+        why = str(status.get("sync_reason") or "no reason given")
+        banners.append(Banner("watch", f"The twin does not follow the site: {why}."))
+    alarm = alarm_line(now)
+    return [*banners[:3], *([alarm] if alarm else [])]
+
+
+def alarm_line(now: Look) -> Banner | None:
+    """The one root alarm of the site in a sentence, or None."""
+    alert = now.alert
+    if not alert:
+        return None
+    parts = [f"{alert.get('cause')} ({words.kind(str(alert.get('kind', '')))}) needs action"]
+    if words.known(alert.get("p_fail")):
+        parts.append(f"{words.percent(alert['p_fail'])} to fail")
+    if words.known(alert.get("ttf_s")):
+        parts.append(f"in about {words.minutes(alert['ttf_s'])}")
+    since = f"since {words.clock(alert.get('since_ms'))}"
+    children = alert.get("children") or ()
+    behind = f"; {words.count(len(children), 'component')} behind it" if children else ""
+    state = STATES.get(str(alert.get("status")), words.label(str(alert.get("status") or "")).lower())
+    return Banner("act", f"{', '.join(parts)}, {since}{behind}. Now {state}.", to_plans=bool(alert.get("plans")))
+
+
+STATES = {
+    "awaiting_approval": "awaiting approval",
+    "rehearsed": "awaiting approval",
+    "proposed": "being rehearsed",
+    "approved": "approved, about to start",
+    "executing": "executing",
+    "verifying": "executed, being verified",
+    "verified": "executed and verified",
+    "rejected": "rejected",
+    "expired": "expired undecided",
+    "rolling_back": "being taken back",
+    "rolled_back": "taken back",
+    "failed_needs_human": "failed, a person is needed",
+    "superseded": "replaced by the approved plan",
+    "stale": "outdated",
+    "cancelled": "cancelled",
+}
+"""States of a plan as people say them."""
