@@ -28,6 +28,8 @@ class Measure:
     digits: int = 0
     factor: float = 1.0
     in_costs: bool = True
+    grows: bool = False
+    """It grows with the time rehearsed, so that plans rehearsed for different spans cannot be ranked by it."""
 
     def of(self, rehearsal: dict[str, Any], part: str = "costs") -> float | None:
         """The number in the unit of the heading, None where the rehearsal does not say."""
@@ -38,6 +40,8 @@ class Measure:
     def text(self, rehearsal: dict[str, Any]) -> str:
         """Mean, and the 80 % interval in brackets where there is one."""
         mean = self.of(rehearsal)
+        if mean is None and self is BACK and words.known(rehearsal.get("horizon_s")):
+            return f"not within {words.number(rehearsal['horizon_s'] / 60)}"
         low, high = (self.of(rehearsal, part) if self.in_costs else None for part in ("costs_p10", "costs_p90"))
         said = words.number(mean, self.digits)
         if low is None or high is None or round(low, self.digits) == round(high, self.digits):
@@ -47,14 +51,15 @@ class Measure:
 
 WORSE = Measure("Worse than doing nothing, %", "p_worse_than_nothing", 0, 100.0, in_costs=False)
 LOST = Measure("Lost service, min", "lost_service_min")
+BACK = Measure("Time to recovery, min", "recovery_s", 0, 1 / 60, in_costs=False)
 MEASURES = (
     LOST,
     Measure("Worst 5 % (CVaR95), min", "cvar95", in_costs=False),
     Measure("Peak inlet, °C", "peak_inlet_c", 1, in_costs=False),
-    Measure("Time to recovery, min", "recovery_s", 0, 1 / 60, in_costs=False),
+    BACK,
     Measure("Lost GPU-hours, h", "lost_gpu_h"),
-    Measure("Energy, kWh", "energy_kwh"),
-    Measure("Carbon, kgCO₂", "carbon_kgco2"),
+    Measure("Energy, kWh", "energy_kwh", grows=True),
+    Measure("Carbon, kgCO₂", "carbon_kgco2", grows=True),
     Measure("Data moved, GB", "moved_gb"),
     Measure("Nodes stopped", "node_stops"),
     Measure("People paged", "people_paged", 1),
@@ -159,11 +164,17 @@ class Comparison:
         parts = [
             "Simulated: means over the twin's members, 10th to 90th percentile in brackets, bold the best of a row"
         ]
-        if found.get("members"):
-            ahead = f", {words.minutes(found['horizon_s'])} ahead" if words.known(found.get("horizon_s")) else ""
-            parts.append(f"{found['members']} members{ahead}")
+        members = sorted({one.rehearsal["members"] for one in self.candidates if one.rehearsal.get("members")})
+        if members:
+            spans = spans_s(self.candidates)
+            shortest = f"{words.number(spans[0] / 60)} to " if len(spans) > 1 else ""
+            ahead = f", {shortest}{words.minutes(spans[-1])} ahead" if spans else ""
+            several = f"{members[0]} to {members[-1]}" if len(members) > 1 else f"{members[0]}"
+            parts.append(f"{several} members{ahead}")
         if found.get("snapshot_hash"):
             parts.append(f"snapshot {str(found['snapshot_hash'])[:12]}")
+        if any(one.rehearsal.get("in_sync") is False for one in self.candidates):
+            parts.append("the twin did NOT follow the site when they were rehearsed")
         return words.safe("; ".join(parts)) + "."
 
 
@@ -179,6 +190,12 @@ def comparison(now: Look) -> Comparison:
         best = next((row.id for row in ranked if row.rank is not None), None)
     order = sorted(ranked, key=lambda row: row.label != DO_NOTHING)
     return Comparison(tuple(Candidate(row, row.id == best) for row in order), now.now_ms)
+
+
+def spans_s(candidates: Sequence[Candidate]) -> list[float]:
+    """The different lengths of time [s] over which the candidates were rehearsed, the shortest first."""
+    found = (one.rehearsal.get("horizon_s") for one in candidates)
+    return sorted({float(span) for span in found if words.known(span)})
 
 
 def blast(one: Candidate) -> str:
@@ -252,7 +269,8 @@ def _bold(candidates: Sequence[Candidate], measure: Measure, text: Callable[[dic
     values = [None if skip else measure.of(one.rehearsal) for one, skip in zip(candidates, itself, strict=True)]
     shown = [None if value is None else round(value, measure.digits) for value in values]
     numbers = {v for v, one in zip(shown, candidates, strict=True) if v is not None and not one.against}
-    best = min(numbers) if len(numbers) > 1 else None
+    comparable = not measure.grows or len(spans_s(candidates)) < 2
+    best = min(numbers) if len(numbers) > 1 and comparable else None
     texts = [words.NONE if skip else text(one.rehearsal) for one, skip in zip(candidates, itself, strict=True)]
     return [
         f"**{said}**" if value is not None and value == best else said for said, value in zip(texts, shown, strict=True)

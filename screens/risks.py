@@ -11,13 +11,12 @@ import pandas as pd
 
 from screens import words
 from screens.look import Look
-from screens.view import MARKS, STATES
+from screens.view import MARKS, STATES, chance
 
 Band = Literal["act", "watch", "unknown", "healthy"]
 ORDER: tuple[Band, ...] = ("act", "watch", "unknown", "healthy")
 WATCH_FRAC = 0.40
 """From here a component is watched with its standby ready (the C3O board's second band)."""
-HORIZON_S = 3_600
 MOST_ROWS = 300
 """Rows of the table: a page that refreshes must stay light, and nobody reads the ten-thousandth healthy node."""
 COLUMNS = ("Component", "Kind", "Risk", "Within", "Time to failure", "Recommended action", "Status")
@@ -96,16 +95,6 @@ def fleet(now: Look) -> Fleet:
     elif now.freshness == "stale" and not now.ended:
         why_not = "Telemetry is stale: these scores are the last known and not to be acted on."
     return Fleet(tuple(scored), _tiles(now, scored), why_not, _last_action(now))
-
-
-def chance(risk: dict[str, Any], horizon_s: int = HORIZON_S) -> tuple[float | None, int | None]:
-    """(P(fail), its horizon [s]) at the shortest horizon listed that reaches `horizon_s`, else at the longest."""
-    horizons = sorted(int(one) for one in risk.get("p_fail") or {})
-    if risk.get("unknown") or not horizons:
-        return None, None
-    at = next((one for one in horizons if one >= horizon_s), horizons[-1])
-    p = risk["p_fail"][str(at)]
-    return (float(p), at) if words.known(p) else (None, None)
 
 
 def _scored(risk: dict[str, Any], now: Look) -> Scored:

@@ -6,7 +6,7 @@ Pure: a Look goes in, words come out. Marks carry the priority beside the colour
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from screens import words
 from screens.look import Look
@@ -127,10 +127,11 @@ def alarm_line(now: Look) -> Banner | None:
     if not alert:
         return None
     parts = [f"{alert.get('cause')} ({words.kind(str(alert.get('kind', '')))}) needs action"]
-    if words.known(alert.get("p_fail")):
-        parts.append(f"{words.percent(alert['p_fail'])} to fail")
+    p, horizon_s = chance(alert)
+    if p is not None:
+        parts.append(f"{words.percent(p)} to fail" + (f" within {words.horizon(horizon_s)}" if horizon_s else ""))
     if words.known(alert.get("ttf_s")):
-        parts.append(f"in about {words.minutes(alert['ttf_s'])}")
+        parts.append(f"about {words.minutes(alert['ttf_s'])} left")
     since = f"since {words.clock(alert.get('since_ms'))}"
     children = alert.get("children") or ()
     behind = f"; {words.count(len(children), 'component')} behind it" if children else ""
@@ -138,7 +139,24 @@ def alarm_line(now: Look) -> Banner | None:
     return Banner("act", f"{', '.join(parts)}, {since}{behind}. Now {state}.", to_plans=bool(alert.get("plans")))
 
 
+HORIZON_S = 3_600
+
+
+def chance(scored: dict[str, Any], horizon_s: int = HORIZON_S) -> tuple[float | None, int | None]:
+    """(P(fail), its horizon [s]) at the shortest horizon listed that reaches `horizon_s`, else at the longest."""
+    p_fail = scored.get("p_fail")
+    if scored.get("unknown") or not p_fail:
+        return None, None
+    if not isinstance(p_fail, dict):
+        return (float(p_fail), None) if words.known(p_fail) else (None, None)
+    horizons = sorted(int(one) for one in p_fail)
+    at = next((one for one in horizons if one >= horizon_s), horizons[-1])
+    p = p_fail[str(at)]
+    return (float(p), at) if words.known(p) else (None, None)
+
+
 STATES = {
+    "planning": "being planned for",
     "awaiting_approval": "awaiting approval",
     "rehearsed": "awaiting approval",
     "proposed": "being rehearsed",

@@ -222,7 +222,7 @@ class ScreenWorld:
             "kind": "loop",
             "since_ms": NOW_MS - 90_000,
             "children": [HOT, *(name for name in self.site.components("chiller") if name.startswith(HOT))],
-            "p_fail": 0.94,
+            "p_fail": {"600": 0.37, "3600": 0.94},
             "ttf_s": 886.0,
             "plans": list(self.plans.values()),
             "recommended": "cap_and_migrate",

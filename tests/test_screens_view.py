@@ -59,7 +59,18 @@ def test_only_the_pages_draw():
 def test_no_screen_can_reach_a_port_or_the_emulator():
     edges = graph()
     forbidden = {
-        m for m in edges if m.startswith(("twin.emulator", "scheduler.", "recovery.execute", "recovery.plant"))
+        m
+        for m in edges
+        if m.startswith(
+            (
+                "twin.emulator",
+                "scheduler.",
+                "recovery.execute",
+                "recovery.plant_",
+                "recovery.emulated_",
+                "recovery.loop",
+            )
+        )
     }
     for module in [m for m in edges if m.startswith(("screens", "app"))]:
         ways = reached(module, edges)
@@ -148,8 +159,7 @@ def test_the_strip_says_where_the_numbers_come_from(at):
     assert alarm.mark == "■"
     assert alarm.to_plans
     assert LOOP in alarm.text
-    assert "94 % to fail" in alarm.text
-    assert "in about 15 min" in alarm.text
+    assert "94 % to fail within 1 h, about 15 min left" in alarm.text
     assert "awaiting approval" in alarm.text
 
 
@@ -321,6 +331,32 @@ def test_expired_plans_cannot_be_approved(at):
     found = comparison(look(world.home, WALL_MS))
     assert found.open == ()
     assert found.table.loc["Expires", "Cap"] == "00:59:30 UTC, over"
+
+
+def test_energy_over_different_spans_is_not_ranked(at):
+    now, _ = at("awaiting")
+    assert "**" in str(list(comparison(now).table.loc["Energy, kWh"]))
+    rows = [replace(r, rehearsal=r.rehearsal | {"horizon_s": 7_200.0 * (n + 1)}) for n, r in enumerate(now.plans)]
+    found = comparison(replace(now, plans=tuple(rows)))
+    assert "**" not in str(list(found.table.loc["Energy, kWh"]))
+    assert "**" in str(list(found.table.loc["Lost service, min"]))
+    assert "120 to 600 min ahead" in found.caption
+
+
+def test_a_plan_that_never_recovers_says_so(at):
+    now, _ = at("awaiting")
+    rows = [replace(row, rehearsal=row.rehearsal | {"recovery_s": None, "in_sync": False}) for row in now.plans]
+    found = comparison(replace(now, plans=(*rows[:-1], now.plans[-1])))
+    assert found.table.loc["Time to recovery, min", "Cap"] == "not within 720"
+    assert "did NOT follow" in found.caption
+
+
+@pytest.mark.parametrize("p_fail", [0.5, {"600": 0.2, "3600": 0.5}, {"1800": 0.5}, None, {}, {"3600": None}])
+def test_an_alert_may_bring_its_probability_in_any_form(at, p_fail):
+    now, _ = at("awaiting")
+    (alarm,) = strip(replace(now, alert=now.alert | {"p_fail": p_fail, "status": "planning", "plans": []})).banners
+    assert ("50 % to fail" in alarm.text) == (p_fail in (0.5, {"600": 0.2, "3600": 0.5}, {"1800": 0.5}))
+    assert "being planned for" in alarm.text
 
 
 def test_plans_still_being_rehearsed_have_gaps_not_numbers(at):
