@@ -12,25 +12,23 @@ from plant.site import Site
 
 CAP_FRAC = 0.6  # the alarm ladder of the incident notes caps to 60 % first
 CONCURRENT_MOVES = 8
-PLAN_LIFE_MS = 10 * 60_000  # approvals go stale fast: min(lead time / 2, 10 min) at most
+PLAN_LIFE_MS = 10 * 60_000  # long enough for a person to decide; freshness is checked again before every step
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a proposal stands on: cause, evidence in words, hashes of snapshot and policy, instant, lead time [s]."""
+    """What a proposal stands on: cause, evidence in words, hashes of snapshot and policy, instant."""
 
     cause: str
     evidence: tuple[tuple[str, str | float], ...]
     snapshot_hash: str
     policy_hash: str
     now_ms: int
-    lead_s: float | None = None
 
     @property
     def expires_ms(self) -> int:
-        """When the plans lapse: half the lead time, between two and ten minutes."""
-        lead_ms = PLAN_LIFE_MS if self.lead_s is None else int(self.lead_s * 500)
-        return self.now_ms + max(120_000, min(PLAN_LIFE_MS, lead_ms))
+        """When the plans lapse."""
+        return self.now_ms + PLAN_LIFE_MS
 
 
 def threatened_halls(site: Site, cause: str) -> tuple[str, ...]:

@@ -31,7 +31,6 @@ def cross_nodes(d: Derived, dt_s: float) -> None:
     s = d.state
     warmer = (s.rack_inlet_c - HAZARD_REFERENCE_C) / HAZARD_DOUBLES_PER_K
     s.rack_hazard[...] += NODE_FAILURES_PER_S * np.exp2(warmer) * dt_s
-    d.refresh()
     worn, hot = s.rack_hazard >= d.rack_fails_at, s.rack_inlet_c >= d.rack_stop_c
     if worn.any():
         nodes = s.rack_hazard.take(d.site.node_rack, axis=1) >= s.node_fails_at
@@ -70,7 +69,6 @@ def _fail(d: Derived, failed: Flags) -> None:
 def _end_phases(d: Derived) -> None:
     """Let failed nodes return after repair, stopped ones start when it is cool again, starting ones come up."""
     s = d.state
-    d.refresh()
     rows = np.flatnonzero(d.next_up_ms <= s.grid_ms)
     if len(rows):
         _come_up(d, rows)

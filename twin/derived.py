@@ -7,7 +7,7 @@ and its parent compute the same bits.
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,27 +26,38 @@ ON, STOPPED, FAILED, STARTING, DARK = range(5)
 STANDING_FLOW_FRAC = 0.05  # natural draught through a rack whose nodes are all off [assumed]
 
 
-def segment_sum(values: Array, start: Ints) -> Array:
-    """Return sums over consecutive segments start[i]:start[i + 1] of the last axis; empty segments give 0."""
-    out = np.zeros((values.shape[0], len(start) - 1))
+class Segments(NamedTuple):
+    """Consecutive segments of an axis: how many, which are not empty, where those begin."""
+
+    count: int
+    filled: NDArray[np.intp] | None
+    begin: NDArray[np.intp]
+
+
+def segments(group: NDArray[np.integer], count: int) -> Segments:
+    """Return the segments of a sorted group index."""
+    start = np.searchsorted(group, np.arange(count + 1))
     filled = np.flatnonzero(np.diff(start) > 0)
-    if len(filled):
-        out[:, filled] = np.add.reduceat(values, start[:-1][filled], axis=1)
+    return Segments(count, None if len(filled) == count else filled, start[:-1][filled].astype(np.intp))
+
+
+def segment_sum(values: Array, of: Segments) -> Array:
+    """Return sums over the segments of the last axis; empty segments give 0."""
+    return _reduce(np.add, values, of, 0.0)
+
+
+def segment_min(values: Array, of: Segments) -> Array:
+    """Return minima over the segments of the last axis; empty segments give infinity."""
+    return _reduce(np.minimum, values, of, np.inf)
+
+
+def _reduce(how: np.ufunc, values: Array, of: Segments, empty: float) -> Array:
+    if of.filled is None:
+        return np.asarray(how.reduceat(values, of.begin, axis=1))
+    out = np.full((values.shape[0], of.count), empty)
+    if len(of.begin):
+        out[:, of.filled] = how.reduceat(values, of.begin, axis=1)
     return out
-
-
-def segment_min(values: Array, start: Ints) -> Array:
-    """Return minima over consecutive segments; empty segments give infinity."""
-    out = np.full((values.shape[0], len(start) - 1), np.inf)
-    filled = np.flatnonzero(np.diff(start) > 0)
-    if len(filled):
-        out[:, filled] = np.minimum.reduceat(values, start[:-1][filled], axis=1)
-    return out
-
-
-def starts(group: NDArray[np.integer], count: int) -> Ints:
-    """Return the segment starts (count + 1,) of a sorted group index."""
-    return np.searchsorted(group, np.arange(count + 1)).astype(np.int64)
 
 
 class Layout:
@@ -56,22 +67,25 @@ class Layout:
         """Build the index arrays."""
         halls = len(site.hall_ids)
         self.node_keys = streams.component_keys(site.node_ids)
-        self.rack_nodes = starts(site.node_rack, len(site.rack_ids))
-        self.nodes_per_rack = np.maximum(np.diff(self.rack_nodes), 1).astype(np.float64)
-        self.hall_racks = starts(site.rack_hall, halls)
-        self.hall_units = starts(site.unit_hall, halls)
-        self.loop_chillers = starts(site.chiller_loop, len(site.loop_ids))
+        self.rack_nodes = segments(site.node_rack, len(site.rack_ids))
+        self.nodes_per_rack = np.maximum(np.diff(site.rack_start), 1).astype(np.float64)
+        self.hall_racks = segments(site.rack_hall, halls)
+        self.hall_units = segments(site.unit_hall, halls)
+        self.loop_chillers = segments(site.chiller_loop, len(site.loop_ids))
         self.node_hall = site.rack_hall[site.node_rack].astype(np.int64)
-        self.hall_nodes = starts(self.node_hall, halls)
+        self.hall_nodes = segments(self.node_hall, halls)
         self.loop_halls = [np.flatnonzero(site.hall_loop == i) for i in range(len(site.loop_ids))]
         self.ups_halls = [np.flatnonzero(site.hall_ups == i) for i in range(len(site.ups_ids))]
         self.region_halls = [np.flatnonzero(site.hall_region == i) for i in range(len(site.region_ids))]
         self.region_loops = [
             np.array(sorted({int(site.hall_loop[h]) for h in halls_}), dtype=np.int64) for halls_ in self.region_halls
         ]
-        self.hall_effectiveness = np.array(
-            [site.unit_effectiveness_frac[a:b].mean() if b > a else 0.0 for a, b in pairwise(self.hall_units)]
-        )
+        units = np.maximum(np.bincount(site.unit_hall, minlength=halls), 1)
+        self.hall_effectiveness = np.bincount(site.unit_hall, site.unit_effectiveness_frac, halls) / units
+        loops = len(site.loop_ids)
+        per_loop = np.maximum(np.bincount(site.chiller_loop, minlength=loops), 1)
+        self.loop_cop_per_k = np.bincount(site.chiller_loop, site.chiller_cop_per_k, loops) / per_loop
+        self.loop_region = np.array([site.hall_region[h[0]] if len(h) else 0 for h in self.loop_halls], dtype=np.int64)
 
 
 @lru_cache(maxsize=8)
@@ -135,14 +149,18 @@ class Derived:
             self._load_dirty[at] = True
         self._live_dirty = self._live_dirty or live
 
-    def refresh(self) -> None:
-        """Compute again what is dirty."""
+    def refresh_load(self) -> None:
+        """Compute again where jobs are, and nothing else: enough to place them within a step."""
         if self._live_dirty:
             self._refresh_live()
         if self.has_profiles and self.state.grid_ms >= self._profile_due_ms:
             self._load_dirty[...] = True
         if self._load_dirty.any():
             self._refresh_load(_rows(self._load_dirty))
+
+    def refresh(self) -> None:
+        """Compute again what is dirty."""
+        self.refresh_load()
         if self._power_dirty.any():
             self._refresh_power(_rows(self._power_dirty))
 
@@ -251,7 +269,7 @@ class Derived:
         self.unit_flow[rows] = unit_flow
         self.cold_frac[rows] = share.take(self.site.rack_hall, axis=1) * fresh
         speed = np.where(available > 0.0, unit_flow / np.maximum(available, 1e-12), 0.0)
-        fans = np.where(running, self.site.unit_fan_kw, 0.0) * np.repeat(speed**3, np.diff(lay.hall_units), axis=1)
+        fans = np.where(running, self.site.unit_fan_kw, 0.0) * (speed**3).take(self.site.unit_hall, axis=1)
         self.fan_speed[rows], self.fan_kw[rows] = speed, segment_sum(fans, lay.hall_units)
 
     def rack_coefficients(self, dt_s: float) -> thermal.RackStep:

@@ -6,8 +6,6 @@ enters another, so the balance closes by construction and the fluxes are tested 
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -85,19 +83,10 @@ def _advance_water(d: Derived, coil_kw: Array, dt_s: float, outdoor_c: Array) ->
     cop_mean = segment_sum(weight, lay.loop_chillers) / np.maximum(
         segment_sum(np.where(running, s.chiller_capacity_kw, 0.0), lay.loop_chillers), 1e-9
     )
-    outdoor_l = outdoor_c.take(_loop_region(d), axis=1)
-    cop = cooling.chiller_cop(cop_mean, _loop_slope(d), outdoor_l)
+    outdoor_l = outdoor_c.take(lay.loop_region, axis=1)
+    cop = cooling.chiller_cop(cop_mean, lay.loop_cop_per_k, outdoor_l)
     d.loop_taken_kw = taken_kw
     return np.asarray(taken_kw / cop + site.loop_pump_kw)
-
-
-def _loop_region(d: Derived) -> NDArray[np.int64]:
-    return np.array([d.site.hall_region[h[0]] if len(h) else 0 for h in d.layout.loop_halls], dtype=np.int64)
-
-
-def _loop_slope(d: Derived) -> Array:
-    start = d.layout.loop_chillers
-    return np.array([d.site.chiller_cop_per_k[a] if b > a else 0.0 for a, b in pairwise(start)])
 
 
 def _advance_power(d: Derived, loop_kw: Array, dt_s: float, carbon_kgco2_per_kwh: Array) -> None:

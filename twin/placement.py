@@ -47,7 +47,7 @@ def dispatch(d: Derived, choose: Dispatcher) -> None:
     due = np.flatnonzero(s.dispatch_due)
     if not len(due):
         return
-    d.refresh()
+    d.refresh_load()
     waiting = d.live_phase[due] == J.WAITING
     if waiting.any():
         hopeful = waiting & _room(d, due)
@@ -64,7 +64,7 @@ def dispatch(d: Derived, choose: Dispatcher) -> None:
 
 
 def _room(d: Derived, rows: Ints) -> Flags:
-    """Return which live jobs might fit (len(rows), live): enough nodes with some room in their hall; never too strict."""
+    """Return which live jobs might fit (len(rows), live): enough nodes with some room there; never too strict."""
     s, t = d.state, d.state.jobs
     least = float(t.share_frac[d.live].min())
     open_ = (s.node_phase[rows] == ON) & ~s.node_cordon[rows] & (d.used_frac[rows] + least <= ROOM)
@@ -114,7 +114,7 @@ class Full:
 
 def interrupt(d: Derived, lost_node: Flags) -> None:
     """Put every job that has a share on a lost node (M, N) back into the queue; work since its checkpoint is lost."""
-    d.refresh()
+    d.refresh_load()
     rows = np.flatnonzero(lost_node.any(axis=1))
     if not len(d.live) or not len(rows):
         return
