@@ -58,12 +58,15 @@ def _finish(turn: Turn, rows: Sequence[StepRow]) -> Outcome:
 def _begin(turn: Turn, number: int, rows: Sequence[StepRow]) -> Outcome:
     """Resolve the next step against the site as it is now, write its intent, send its first call."""
     action = turn.plan.steps[number]
+    waits = _waits_for(turn, action, rows)
+    if waits and turn.row.state != "approved":  # the scheduler need not be asked to go on waiting
+        return turn.blocked((waits,), rows, "waiting")
     view = turn.view(rows)
     if isinstance(view, str):
         return turn.blocked((view,), rows)
     if turn.row.state == "approved" and (gone := _lost_its_sense(turn, view)):
         return turn.end("stale", gone)
-    if waits := _waits_for(turn, action, rows):
+    if waits:
         return turn.blocked((waits,), rows, "waiting")
     new = journal.do_rows(turn.row.id, number, calls.resolve(action, view))
     check = gate.to_send(turn, new[0].key, new[0].call, action, view)

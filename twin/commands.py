@@ -100,11 +100,11 @@ class Commands:
         """List every job that has arrived and is not done, with what it asked for."""
         s, t = self.engine.state, self.engine.state.jobs
         live = np.flatnonzero((s.job_phase[0] > J.NOT_ARRIVED) & (s.job_phase[0] < J.DONE))
-        return [self._job(int(j), t) for j in live]
+        start = t.slot_start.tolist()
+        return [self._job(j, t, start[j], start[j + 1]) for j in live.tolist()]
 
-    def _job(self, j: int, t: J.Jobs) -> Answer:
+    def _job(self, j: int, t: J.Jobs, first: int, last: int) -> Answer:
         s, site = self.engine.state, self.engine.site
-        first, last = int(t.slot_start[j]), int(t.slot_start[j + 1])
         phase = PORT_PHASES[int(s.job_phase[0, j])]
         hall = int(s.job_hall[0, j])
         return {

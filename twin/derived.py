@@ -249,7 +249,9 @@ class Derived:
         else:
             speed = np.zeros(phase.shape)
         speed = np.where(phase == J.RUNNING, speed, 0.0)
-        asked = (phase > J.NOT_ARRIVED) & (phase < J.DONE)
+        # queueing is not an outage: a job counts from its first start on, and while it is interrupted
+        begun = s.job_start_ms[rows].take(self.live, axis=1) >= 0
+        asked = (phase > J.NOT_ARRIVED) & (phase < J.DONE) & ((phase > J.WAITING) | begun)
         demand = np.where(asked, self.weight[self.live], 0.0)
         total = demand.sum(axis=1)
         served = (demand * speed).sum(axis=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -100,6 +101,7 @@ def return_chiller(w: World, k: int, rows: Ints) -> None:
     w.state.chiller_phase[rows, k] = STANDBY if w.site.chiller_standby[k] else CHILLER_ON
 
 
+@lru_cache(maxsize=256)
 def nodes_in(site: Site, scope: tuple[str, ...]) -> Flags:
     """Return which nodes (N,) lie in a scope of regions, halls, racks or nodes."""
     prefixes = tuple(f"{one}/" for one in scope)

@@ -1,0 +1,77 @@
+"""The live twin of the worker: one ensemble, advanced to now, corrected by readings, following the scheduler."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from plant.site import Site
+from scheduler.port import SchedulerPort
+from twin import effects
+from twin.drivers import Drivers
+from twin.engine import Engine
+from twin.ensemble import make_state
+from twin.follow import adopt_jobs, adopt_nodes
+from twin.state import State
+from twin.store import Batch
+from twin.sync import Synchroniser
+
+NODES_EVERY_MS = 300_000
+JOBS_EVERY_MS = 60_000
+
+
+class LiveTwin:
+    """Members 0..M-1 of one site; `follow` and `correct` are the only ways in."""
+
+    def __init__(
+        self,
+        site: Site,
+        now_ms: int,
+        members: int,
+        seed: int,
+        drivers: Drivers | None = None,
+        state: State | None = None,
+    ) -> None:
+        """Start from a snapshot, or at rest."""
+        self.site, self.drivers = site, drivers
+        self.sync = Synchroniser(site)
+        self.engine = Engine(state or make_state(site, now_ms, members=members, seed=seed), site, drivers=drivers)
+        self._jobs_version: object = None
+        self._jobs_ms = self._nodes_ms = 0
+
+    @property
+    def state(self) -> State:
+        """The ensemble's State."""
+        return self.engine.state
+
+    def advance(self, now_ms: int) -> None:
+        """Let the twin live to now."""
+        self.engine.run(now_ms)
+
+    def follow(self, scheduler: SchedulerPort, now_ms: int, version: object = None) -> None:
+        """Take jobs, cordons and caps from the scheduler: when its version changed, else once in a while."""
+        changed = version is not None and version != self._jobs_version
+        if changed or now_ms - self._jobs_ms >= (NODES_EVERY_MS if version is not None else JOBS_EVERY_MS):
+            state = adopt_jobs(self.state, self.site, scheduler.observe())
+            self.engine = Engine(state, self.site, drivers=self.drivers)
+            self._jobs_version, self._jobs_ms = version, now_ms
+        if now_ms - self._nodes_ms >= NODES_EVERY_MS:
+            adopt_nodes(self.state, self.site, scheduler.nodes())
+            self.engine.derived.mark()
+            self._nodes_ms = now_ms
+
+    def acted(self) -> None:
+        """Somebody acted on the site: look at nodes and jobs again at the next opportunity."""
+        self._nodes_ms = self._jobs_ms = 0
+
+    def correct(self, batch: Batch, now_ms: int) -> None:
+        """Correct the ensemble by readings."""
+        self.sync.correct(self.engine.derived, batch, now_ms)
+
+    def service_frac(self) -> float:
+        """Return the delivered share of demanded service in the last step, mean over members."""
+        return float(self.state.service_frac.mean())
+
+    def cooling_back(self, scope: tuple[str, ...]) -> bool:
+        """Tell whether the cooling behind a scope is back, by the count of most members."""
+        rows = np.arange(self.state.members)
+        return float(effects.cooling_back(self.engine, rows, effects.nodes_in(self.site, scope)).mean()) > 0.5

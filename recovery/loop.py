@@ -1,0 +1,232 @@
+"""The loop of the worker, one tick: ingest, sync, score, propose, rehearse, (approval), execute, verify.
+
+The one process that changes anything. It keeps nothing that matters: a killed worker starts again from ledger, store
+and ports. Time is the site's and is passed in; thinking is charged from `mttr.CHARGED_S`, never from the clock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from plant.actions import DO_NOTHING, Plan
+from plant.errors import PlanRejected
+from plant.site import Site
+from predict.alarms import Alert
+from predict.score import Scorer
+from recovery.choose import Judged, Policy, judge
+from recovery.execute import Executor, Facts, Patience, Progress
+from recovery.ledger import Ledger
+from recovery.livetwin import LiveTwin
+from recovery.plant_port import PlantPort
+from recovery.propose import Context, propose
+from recovery.rehearse import HORIZON_S, Question, rehearse
+from recovery.service import ServiceRecord
+from recovery.states import PlanState
+from recovery.watch import Watch
+from scheduler.port import SchedulerPort
+from twin.admit import Gate
+from twin.drivers import Drivers
+from twin.store import Batch, Store
+
+TICK_S = 15.0
+IN_HAND: tuple[PlanState, ...] = ("approved", "executing", "verifying", "rolling_back")
+OPEN: tuple[PlanState, ...] = ("proposed", "rehearsed", *IN_HAND)
+IDLE_HEARTBEAT_MS = 60_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a site may set: members, seed, screening and final members, worker processes, horizon, policy, patience."""
+
+    members: int = 32
+    finalists: int = 256
+    seed: int = 0
+    workers: int = 1
+    horizon_s: float = HORIZON_S
+    policy: Policy = field(default_factory=Policy)
+    patience: Patience = field(default_factory=Patience)
+
+    @property
+    def policy_hash(self) -> str:
+        """The identity of the rules that plans are judged by."""
+        return hashlib.sha256(json.dumps(asdict(self.policy), sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """What the worker is connected to; `pause_path` is the pause switch."""
+
+    site: Site
+    store: Store
+    ledger: Ledger
+    scheduler: SchedulerPort
+    plant: PlantPort
+    pause_path: Path
+    scorer: Scorer
+    drivers: Drivers | None = None
+
+
+@dataclass
+class Tick:
+    """What one tick saw and did."""
+
+    now_ms: int
+    alerts: tuple[Alert, ...]
+    service_frac: float
+    readings: int
+    proposed: list[Judged]
+    progress: list[Progress]
+
+
+class Worker:
+    """One running loop."""
+
+    def __init__(
+        self, wiring: Wiring, now_ms: int, settings: Settings, holder: str = "worker", twin: LiveTwin | None = None
+    ) -> None:
+        """Take the lease, start the twin (or go on with a restored one); the first tick resolves what was left open."""
+        self.w, self.settings = wiring, settings
+        self.twin = twin or LiveTwin(wiring.site, now_ms, settings.members, settings.seed, wiring.drivers)
+        self.watch = Watch(wiring.site, wiring.scorer)
+        self.service = ServiceRecord()
+        self.executor = Executor.start(
+            wiring.ledger, wiring.scheduler, wiring.plant, wiring.pause_path, holder, now_ms, patience=settings.patience
+        )
+        self.gate = Gate({c: kind for kind in wiring.site.kinds for c in wiring.site.components(kind)})
+        self.cursor = 0
+        self.batch: Batch | None = None
+
+    def tick(self, now_ms: int, version: object = None, ahead: Callable[[], None] | None = None) -> Tick:
+        """Bring the twin to now, judge, plan if need be, and advance the plans in hand.
+
+        version: tells whether the scheduler changed since the last tick, None when it cannot tell. ahead: called once
+        the scheduler has been asked all that this tick needs, if nothing is in hand.
+        """
+        self.twin.advance(now_ms)
+        self.twin.follow(self.w.scheduler, now_ms, version)
+        if ahead is not None:
+            ahead()
+        readings = self._ingest(now_ms)
+        service = self.twin.service_frac()
+        self.service.note(now_ms, service)
+        alerts = self.watch.look(now_ms)
+        proposed = self._plan(now_ms)
+        progress = self._execute(now_ms)
+        return Tick(now_ms, alerts, service, readings, proposed, progress)
+
+    def _ingest(self, now_ms: int) -> int:
+        batch, self.cursor = self.w.store.tail(self.cursor)
+        good, bad = self.gate.admit(batch, now_ms)
+        if bad:
+            self.w.store.refuse_all(bad)
+        self.batch = good
+        self.twin.correct(good, now_ms)
+        self.watch.take(good)
+        return len(good)
+
+    def _plan(self, now_ms: int) -> list[Judged]:
+        """Propose and rehearse for the oldest alert that nothing is in hand or waiting for."""
+        alert = self.watch.to_plan_for()
+        if alert is None or self._in_hand(alert, now_ms):
+            return []
+        in_sync, _ = self.twin.sync.in_sync()
+        risk = self.watch.risk_of(alert)
+        snapshot = self.twin.state.digest()
+        evidence = (("alert_ms", float(alert.since_ms)), ("why", "; ".join(alert.reasons)[:400]), ("tier", risk.tier))
+        context = Context(alert.root, evidence, snapshot, self.settings.policy_hash, now_ms)
+        try:
+            plans = propose(self.w.site, context)
+        except PlanRejected:
+            return []
+        known = {h: p for h, p in risk.p_fail.items() if p is not None}
+        return self._record(self._judge(alert.root, known, plans), now_ms, in_sync)
+
+    def _in_hand(self, alert: Alert, now_ms: int) -> bool:
+        """Something waits for a decision, is under way, or was decided against for this cause."""
+        rows = [r for r in self.w.ledger.plans() if r.cause == alert.root]
+        if any(r.state in IN_HAND for r in rows) or any(r.state == "failed_needs_human" for r in rows):
+            return True
+        if any(r.state in ("proposed", "rehearsed") and r.expires_ms > now_ms for r in rows):
+            return True
+        after_alert = [r for r in rows if r.created_ms >= alert.since_ms]
+        return any(r.state in ("rejected", "verified") for r in after_alert)
+
+    def _judge(self, cause: str, p_fail: Mapping[int, float], plans: list[Plan]) -> list[Judged]:
+        """Screen all candidates, then give the best two and do_nothing more members."""
+        s = self.settings
+        question = Question(self.twin.state, self.w.site, cause, dict(p_fail), s.seed + 1, self.w.drivers, s.horizon_s)
+        screened = judge(rehearse(question, plans, s.members, s.workers), s.policy)
+        if s.finalists <= s.members:
+            return screened
+        best = [j for j in screened if j.rehearsal.plan.label != DO_NOTHING and not j.gate_reasons][:2]
+        finalists = [p for p in plans if p.label == DO_NOTHING or any(p is j.rehearsal.plan for j in best)]
+        final = judge(rehearse(question, finalists, s.finalists, s.workers), s.policy)
+        rest = [j for j in screened if all(j.rehearsal.plan is not p for p in finalists)]
+        return final + [Judged(**{**j.__dict__, "rank": len(final) + n + 1}) for n, j in enumerate(rest)]
+
+    def _record(self, judged: list[Judged], now_ms: int, in_sync: bool) -> list[Judged]:
+        ledger = self.w.ledger
+        for j in judged:
+            plan = j.rehearsal.plan
+            shown = {**j.as_dict(), "in_sync": in_sync}
+            if ledger.propose(plan, now_ms).ok:
+                ledger.rehearsed(plan.id, shown, j.rank - 1, now_ms)
+        return judged
+
+    def _execute(self, now_ms: int) -> list[Progress]:
+        """Advance what is in hand; with nothing open only the lease is renewed now and then."""
+        if not self.w.ledger.plans(*OPEN) and now_ms % IDLE_HEARTBEAT_MS:
+            return []
+        scope_back: dict[str, bool] = {}
+
+        def triggered(name: str) -> bool:
+            if name != "cooling_back":
+                return False
+            if name not in scope_back:
+                rows = self.w.ledger.plans(*IN_HAND)
+                scopes = [step.scope for r in rows for step in r.plan.steps if step.get("when") == name]
+                scope_back[name] = all(self.twin.cooling_back(scope) for scope in scopes)
+            return scope_back[name]
+
+        facts = Facts(
+            age_s=lambda component: self.watch.age_s(component, now_ms),
+            triggered=triggered,
+            moot=lambda plan: "the alert is over" if self.watch.gone(plan.cause, now_ms) else None,
+            service_ok_since_ms=self.service.ok_since_ms,
+            service_read_ms=now_ms,
+        )
+        progress = self.executor.step(now_ms, facts)
+        if any(p.what in ("done", "accepted") for p in progress):
+            self.twin.acted()
+        return progress
+
+    def alert_json(self) -> dict[str, Any] | None:
+        """Return the alert that plans are about, as the board posts it."""
+        alert = self.watch.to_plan_for() or next(iter(self.watch.alerts), None)
+        if alert is None:
+            return None
+        rows = [r for r in self.w.ledger.plans() if r.cause == alert.root]
+        newest = max((r.created_ms for r in rows), default=0)
+        current = [r for r in rows if r.created_ms == newest]
+        current.sort(key=lambda r: 99 if r.rank is None else r.rank)
+        states = {r.state for r in current}
+        status = next((s for s in (*IN_HAND, "verified", "failed_needs_human") if s in states), None)
+        waiting = "awaiting_approval" if "rehearsed" in states else "rejected" if current else "planning"
+        risk = self.watch.risk_of(alert)
+        return {
+            "cause": alert.root,
+            "kind": self.w.site.kind_of(alert.root),
+            "since_ms": alert.since_ms,
+            "children": list(alert.children),
+            "reasons": list(alert.reasons),
+            "p_fail": {str(h): p for h, p in alert.p_fail.items()},
+            "ttf_s": risk.ttf_quantiles_s[1] if risk.ttf_quantiles_s else None,
+            "plans": [r.id for r in current],
+            "recommended": current[0].label if current else None,
+            "status": status or waiting,
+        }

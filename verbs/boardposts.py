@@ -1,0 +1,100 @@
+"""What the worker posts on the board for the screens: status, risks, alert, trends, sync."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from recovery.loop import Worker
+from twin.board import Board
+
+TREND_EVERY_MS = 60_000
+TREND_POINTS = 720
+
+
+@dataclass
+class Trend:
+    """Decimated history of what the fleet screen draws."""
+
+    minutes: deque[int] = field(default_factory=lambda: deque(maxlen=TREND_POINTS))
+    columns: dict[str, deque[float]] = field(default_factory=dict)
+
+    def note(self, worker: Worker, now_ms: int) -> None:
+        """Take one point each site minute."""
+        if self.minutes and now_ms - self.minutes[-1] < TREND_EVERY_MS:
+            return
+        s, d, site = worker.twin.state, worker.twin.engine.derived, worker.w.site
+        self.minutes.append(now_ms)
+        self._add("service_frac", float(s.service_frac.mean()))
+        self._add("power_kw", float(d.facility_kw.sum(axis=1).mean()))
+        for i, loop in enumerate(site.loop_ids):
+            self._add(f"loop_supply_c/{loop}", float(s.loop_supply_c[:, i].mean()))
+        inlet = s.rack_inlet_c.mean(axis=0)
+        for h, hall in enumerate(site.hall_ids):
+            self._add(f"max_inlet_c/{hall}", float(inlet[site.rack_hall == h].max()))
+
+    def _add(self, name: str, value: float) -> None:
+        self.columns.setdefault(name, deque(maxlen=TREND_POINTS)).append(round(value, 4))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the trend in the shape that screens read."""
+        out: dict[str, Any] = {"minutes": list(self.minutes)}
+        for name, values in self.columns.items():
+            head, _, component = name.partition("/")
+            if component:
+                out.setdefault(head, {})[component] = list(values)
+            else:
+                out[head] = list(values)
+        return out
+
+
+@dataclass
+class Poster:
+    """Posts the worker's view; `fixed` are the parts of the status that do not change."""
+
+    board: Board
+    fixed: dict[str, Any]
+    trend: Trend = field(default_factory=Trend)
+
+    def status(self, worker: Worker, now_ms: int, wall_ms: int, clock: str) -> dict[str, Any]:
+        """Return the status posting."""
+        in_sync, reason = worker.twin.sync.in_sync()
+        paused = worker.w.pause_path
+        return {
+            **self.fixed,
+            "now_ms": now_ms,
+            "worker_ms": wall_ms,
+            "clock": clock,
+            "age_s": worker.watch.worst_age_s(now_ms),
+            "in_sync": in_sync,
+            "sync_reason": reason,
+            "paused": {"who": "", "why": paused.read_text().strip()} if paused.exists() else None,
+        }
+
+    def post(self, worker: Worker, now_ms: int, wall_ms: int, clock: str) -> None:
+        """Post everything at once."""
+        self.trend.note(worker, now_ms)
+        self.board.put_all(
+            {
+                "status": self.status(worker, now_ms, wall_ms, clock),
+                "risks": worker.watch.as_json(),
+                "alert": worker.alert_json(),
+                "trend": self.trend.as_json(),
+                "sync": {
+                    "rows": [_finite(row) for row in worker.twin.sync.report()],
+                    "refused": worker.w.store.refused(),
+                },
+            },
+            now_ms,
+        )
+
+    def beat(self, worker: Worker, now_ms: int, wall_ms: int, clock: str) -> None:
+        """Say that the worker lives, nothing else."""
+        self.board.put_json("status", self.status(worker, now_ms, wall_ms, clock), now_ms)
+
+
+def _finite(row: dict[str, Any]) -> dict[str, Any]:
+    return {k: (None if isinstance(v, float) and not np.isfinite(v) else v) for k, v in row.items()}

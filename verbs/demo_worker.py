@@ -1,0 +1,220 @@
+"""The worker of the demo: the real loop against the emulated site, paced by a clock that waits for a person.
+
+`python -m verbs.demo_worker HOME` runs it alone; killed at any moment and started again it goes on from ledger,
+snapshot and telemetry.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from predict import registry
+from predict.catchup import catch_up
+from predict.score import Scorer
+from recovery import mttr
+from recovery.emulated_plant import EmulatedPlant
+from recovery.ledger import Ledger
+from recovery.livetwin import LiveTwin
+from recovery.loop import OPEN, Settings, Wiring, Worker
+from scheduler.emulated import EmulatedScheduler
+from twin import snapshot
+from twin.board import Board
+from twin.sqlite_store import SqliteStore
+from verbs.boardposts import Poster
+from verbs.demo_site import SiteLink, Stage
+from verbs.replay_run import TICK_MS, Case, Measured, StaticAlarm, approve_when_due, conclude, note_alerts
+
+SNAPSHOT_EVERY_MS = 10 * 60_000
+SNAPSHOTS_KEPT = 2
+POST_EVERY_S = 0.5
+MODELS = Path(__file__).parent.parent / "data" / "models"
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How the demo's clock runs: site seconds per wall second (None: as fast as it goes), who decides, if it waits."""
+
+    speed: float | None = 60.0
+    auto_approve: bool = False
+    human_s: float = 120.0
+    wait: bool = True
+
+
+@dataclass
+class DemoWorker:
+    """One run of the worker over the whole scenario."""
+
+    home: Path
+    stage: Stage
+    pace: Pace
+    settings: Settings
+    say: Callable[[str], None]
+    case: Case = field(init=False)
+    measured: Measured = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Connect to the site, open store, board and ledger, bring twin and scorer up to date."""
+        self.case = self.stage.case()
+        self.link = SiteLink(self.home)
+        self.store = SqliteStore(self.home / "telemetry.sqlite")
+        self.board = Board(self.home / "telemetry.sqlite")
+        self.ledger = Ledger(self.home / "ledger.sqlite")
+        self.truth = self.link("truth", {})
+        self.start_ms, self.end_ms = self.case.window_ms
+        now_ms = int(self.truth["now_ms"])
+        scorer = Scorer(self.case.site, registry.newest(MODELS))
+        scheduler, plant = EmulatedScheduler(self.link), EmulatedPlant(self.link)
+        wiring = Wiring(self.case.site, self.store, self.ledger, scheduler, plant, self.home / "pause", scorer)
+        self.worker = Worker(wiring, now_ms, self.settings, twin=self._twin(now_ms))
+        if now_ms > self.start_ms:
+            catch_up(scorer, self.store, now_ms)
+            self.worker.cursor = self.store.tail_end()
+        fixed = {
+            "site": self.case.site.name, "mode": "demo", "incident": self.case.incident.id, "simulated": True,
+            "speed": self.pace.speed or "max", "autonomy": self.ledger.autonomy,
+        }  # fmt: skip
+        self.poster = Poster(self.board, fixed)
+        self.measured = Measured("foretwin", self.truth, _service(self.board), _onset_ms(self.case))
+        self.static = StaticAlarm()
+        self._posted_s, self._snapshot_ms, self._told = 0.0, now_ms, set[str]()
+
+    def _twin(self, now_ms: int) -> LiveTwin | None:
+        """Return the twin of an earlier worker from its newest snapshot, None when there is none that fits."""
+        files = sorted((self.home / "snapshots").glob("*.npz"), key=lambda f: f.stat().st_mtime, reverse=True)
+        for file in files:
+            try:
+                state = snapshot.load(file, self.case.site)
+            except Exception as error:
+                self.say(f"snapshot left aside: {error}")
+                continue
+            return LiveTwin(self.case.site, now_ms, state.members, self.settings.seed, state=state)
+        return None
+
+    def run(self) -> Measured:
+        """Play to the end of the window."""
+        now_ms, ahead = int(self.truth["now_ms"]), False
+        while now_ms < self.end_ms:
+            begun_s = time.monotonic()
+            now_ms += TICK_MS
+            if not ahead:
+                self.link.ask("advance", {"to_ms": now_ms})
+            self.truth = self.measured.truth = self.link.answer()
+            # while nothing is open the worker cannot act, so the site may already live its next step
+            ahead = now_ms < self.end_ms and not self.ledger.plans(*OPEN)
+            self._tick(now_ms, partial(self.link.ask, "advance", {"to_ms": now_ms + TICK_MS}) if ahead else None)
+            self._wait(now_ms, begun_s)
+        conclude(self.measured, self.ledger)
+        return self.measured
+
+    def _tick(self, now_ms: int, ahead: Callable[[], None] | None) -> None:
+        m = self.measured
+        m.service.note(now_ms, self.truth["service_frac"])
+        tick = self.worker.tick(now_ms, self.truth["jobs_version"], ahead)
+        self._static(now_ms)
+        note_alerts(m, self.case, tick.alerts)
+        if tick.proposed and not m.plans:
+            m.plans = [j.as_dict() for j in tick.proposed]
+        if self.pace.auto_approve:
+            approve_when_due(self.ledger, now_ms, self.pace.human_s)
+        self._tell(tick, now_ms)
+        if now_ms - self._snapshot_ms >= SNAPSHOT_EVERY_MS:
+            self._save(now_ms)
+
+    def _static(self, now_ms: int) -> None:
+        if self.static.first_ms is None and self.worker.batch is not None:
+            self.static.write(self.worker.batch)
+            self.measured.static_ms = self.static.first_ms
+
+    def _save(self, now_ms: int) -> None:
+        """Keep the newest snapshots of the live twin and the service record so far."""
+        folder = self.home / "snapshots"
+        snapshot.save(self.worker.twin.state, folder)
+        for old in sorted(folder.glob("*.npz"), key=lambda f: f.stat().st_mtime)[:-SNAPSHOTS_KEPT]:
+            old.unlink()
+        record = self.measured.service
+        self.board.put_json("service", {"times_ms": record.times_ms, "frac": record.frac}, now_ms)
+        self._snapshot_ms = now_ms
+
+    def _tell(self, tick: Any, now_ms: int) -> None:
+        """Say once what matters: the first alert, the plans, what was done."""
+        at = f"{(now_ms - self.measured.t0_ms) / 60000.0:+.1f} min"
+        for alert in tick.alerts:
+            self._once(f"alert {alert.root}", f"{at}  alert: {alert.root}: {'; '.join(alert.reasons)}")
+        for j in tick.proposed:
+            gate = f"  held back: {j.gate_reasons[0]}" if j.gate_reasons else ""
+            lost = j.costs["lost_service_min"]["mean"]
+            label = j.rehearsal.plan.label
+            self.say(f"{at}  rehearsed (simulated) #{j.rank} {label}: {lost:.0f} lost service min{gate}")
+        for p in tick.progress:
+            if p.what not in ("waiting", "running"):
+                text = f"{at}  plan {p.plan}: {p.what}, {p.state} {' '.join(p.reasons)}"
+                self._once(f"{p.plan} {p.what} {p.state}", text)
+
+    def _once(self, key: str, text: str) -> None:
+        if key not in self._told:
+            self._told.add(key)
+            self.say(text)
+
+    def _wait(self, now_ms: int, begun_s: float) -> None:
+        """Post, and hold the clock: to its speed, and while a plan waits for a person."""
+        spent_s = time.monotonic() - begun_s
+        due_s = 0.0 if self.pace.speed is None else TICK_MS / 1000.0 / self.pace.speed
+        if time.monotonic() - self._posted_s >= POST_EVERY_S or now_ms >= self.end_ms:
+            self.poster.post(self.worker, now_ms, _wall_ms(), "slowed" if spent_s > due_s > 0.0 else "running")
+            self._posted_s = time.monotonic()
+        while self.pace.wait and not self.pace.auto_approve and self._awaiting():
+            self._once(f"waiting {now_ms}", "a plan waits: approve or reject it in the app; the clock waits too")
+            self.poster.post(self.worker, now_ms, _wall_ms(), "waiting")
+            time.sleep(0.5)
+        time.sleep(max(0.0, due_s - (time.monotonic() - begun_s)))
+
+    def _awaiting(self) -> bool:
+        """A recommended plan waits: not doing nothing, not held back by the gate."""
+        return any(
+            r.rank == 0 and r.label != "do_nothing" and not (r.rehearsal or {}).get("gate_reasons")
+            for r in self.ledger.waiting()
+        )
+
+    def end(self, outcome: dict[str, Any]) -> None:
+        """Post the outcome; the screens show it from now on."""
+        now_ms = int(self.truth["now_ms"])
+        self.poster.post(self.worker, now_ms, _wall_ms(), "ended")
+        self.board.put_json("outcome", outcome, now_ms)
+
+
+def _wall_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def _onset_ms(case: Case) -> int:
+    world = case.world
+    return world.at_ms(min(cause.at_min for cause in world.causes))
+
+
+def _service(board: Board) -> Any:
+    """Return the service record of an earlier worker, or an empty one."""
+    from recovery.service import ServiceRecord
+
+    posted = board.get_json("service")
+    record = ServiceRecord()
+    for at_ms, frac in zip(*(posted.value["times_ms"], posted.value["frac"]) if posted else ((), ()), strict=True):
+        record.note(at_ms, frac)
+    return record
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    worker = DemoWorker(
+        folder, Stage(**json.loads((folder / "stage.json").read_text())),
+        Pace(**json.loads((folder / "pace.json").read_text())), Settings(finalists=32, seed=0),
+        lambda line: print(line, file=sys.stderr, flush=True),
+    )  # fmt: skip
+    measured = worker.run()
+    print(json.dumps({"outcome": measured.recovery().outcome, "mttr": mttr.HOLD_S}))
