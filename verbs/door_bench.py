@@ -1,0 +1,68 @@
+"""The shell's benchmarks: twin, fork, rehearse."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from verbs import front
+from verbs.front import Ask, Debug, Json, Seed, Workers
+
+Members = Annotated[int, typer.Option("--members", min=1, max=100_000, help="Members of the ensemble, a count.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Put the verbs of this module into the shell."""
+    group = typer.Typer(help="Measure speed; CPU seconds stand beside wall seconds.", rich_markup_mode=None)
+    for name, verb in (("twin", bench_twin), ("fork", bench_fork), ("rehearse", bench_rehearse)):
+        group.command(name)(verb)
+    app.add_typer(group, name="bench")
+
+
+def bench_twin(
+    case: Annotated[
+        str, typer.Option("--case", help="small (32 nodes, 6 h) or hall (936 nodes, 24 h); 15 s steps.")
+    ] = "hall",
+    members: Members = 1,
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Measure how fast the twin lives: simulated seconds per CPU second, peak memory [MB], energy balance.
+
+    \b
+    Example:
+      foretwin bench twin --case hall --json
+    """
+    ask = Ask("bench twin", {"case": case, "members": members}, seed, json, debug)
+
+    def work(verb: Any) -> Any:
+        with front.bar("simulated time") as told:
+            return verb.run(case, members, seed, told)
+
+    return front.run(ask, "verbs.bench_twin", work)
+
+
+def bench_fork(members: Members = 32, seed: Seed = 0, json: Json = False, debug: Debug = False) -> int:
+    """Measure a fork of a live twin of 936 nodes [ms], and that it continues bit for bit.
+
+    \b
+    Example:
+      foretwin bench fork --members 32
+    """
+    ask = Ask("bench fork", {"members": members}, seed, json, debug)
+    return front.run(ask, "verbs.bench_fork", lambda verb: verb.run(members=members, seed=seed))
+
+
+def bench_rehearse(
+    members: Members = 32, workers: Workers = 2, seed: Seed = 0, json: Json = False, debug: Debug = False
+) -> int:
+    """Measure a rehearsal: 8 plans, 936 nodes, half an hour at 10 s steps; the best wall time of three [s].
+
+    \b
+    Example:
+      foretwin bench rehearse --members 32 --workers 2
+    """
+    ask = Ask("bench rehearse", {"members": members, "workers": workers}, seed, json, debug)
+    return front.run(ask, "verbs.bench_rehearse", lambda verb: verb.run(members, workers, seed))

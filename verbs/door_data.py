@@ -1,0 +1,179 @@
+"""The shell's verbs of telemetry and prediction: ingest, train, score, evaluate sync."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from plant.errors import ConfigError
+from verbs import front
+from verbs.front import Ask, Debug, Json, Seed, Workers
+
+Site = Annotated[str, typer.Option("--site", help="Site file, or the name of a shipped one.")]
+StoreText = Annotated[
+    str,
+    typer.Option(
+        "--store", help="embedded (a file under FORETWIN_HOME) or http://HOST:PORT/DATABASE of an InfluxDB; its token"
+        " comes from FORETWIN_STORE__TOKEN."
+    ),
+]  # fmt: skip
+
+
+def register(app: typer.Typer) -> None:
+    """Put the verbs of this module into the shell."""
+    for verb in (ingest, train, score):
+        app.command(verb.__name__)(verb)
+    group = typer.Typer(
+        help="Measure how good predictions are, against data that was held back.", rich_markup_mode=None
+    )
+    group.command("sync")(evaluate_sync)
+    app.add_typer(group, name="evaluate")
+
+
+def ingest(
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="CSV or Parquet: columns time, component, channel, value.")
+    ],
+    mapping: Annotated[
+        str | None, typer.Option("--mapping", help="Mapping file; left out, names and units are ours already.")
+    ] = None,
+    store: StoreText = "embedded",
+    site: Annotated[
+        str | None, typer.Option("--site", help="Judge components by this site; left out, every component is let in.")
+    ] = None,
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Bring readings into a store; each is judged, refused ones are counted with the reason.
+
+    Times are UTC: ISO text, or Unix milliseconds unless the mapping says otherwise. Temperatures in C, powers in kW.
+
+    \b
+    Example:
+      foretwin ingest week.parquet --mapping telegraf.toml --site hall
+      foretwin ingest readings.csv --json
+    """
+    inputs = {"file": file, "mapping": mapping, "store": store, "site": site}
+    ask = Ask("ingest", inputs, seed, json, debug)
+    now_ms = int(datetime.now(UTC).timestamp() * 1000)
+
+    def work(verb: Any) -> Any:
+        from verbs.stores import open_store
+
+        with front.bar("readings") as told:
+            return verb.run(file, mapping, lambda stage: open_store(store, front.home(), stage), now_ms, site, told)
+
+    return front.run(ask, "verbs.ingest", work, warm=("pyarrow.csv", "pyarrow.parquet", "verbs.stores"))
+
+
+def train(
+    site: Site = "hall",
+    out: Annotated[
+        str, typer.Option("--out", help="Folder of models.", show_default="models under FORETWIN_HOME")
+    ] = "",
+    members: Annotated[int, typer.Option("--members", min=2, max=100_000, help="Site lives to emulate, a count.")] = 96,
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Train the failure predictor on emulated histories of a site; takes minutes. Simulated.
+
+    \b
+    Example:
+      foretwin train --site hall --seed 0
+    """
+    ask = Ask("train", {"site": site, "out": out, "members": members}, seed, json, debug)
+    trained_at = datetime.now(UTC).isoformat(timespec="seconds")
+    folder = Path(out) if out else front.home() / "models"
+
+    def work(verb: Any) -> Any:
+        with front.bar("lives") as told:
+            return verb.run(site, seed, folder, trained_at, members=members, told=told)
+
+    return front.run(ask, "verbs.train", work, warm=("torch", "pytorch_lightning"))
+
+
+def score(
+    site: Site = "hall",
+    store: StoreText = "embedded",
+    at: Annotated[
+        str, typer.Option("--at", help="Instant to score at, ISO, UTC.", show_default="the newest reading")
+    ] = "",
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Tell which component will fail and when: P(fail within h), time to failure [s], reasons, most urgent first.
+
+    \b
+    Example:
+      foretwin score --site hall --at 2022-12-18T00:30:00Z
+    """
+    ask = Ask("score", {"site": site, "store": store, "at": at or None}, seed, json, debug)
+
+    def work(verb: Any) -> Any:
+        from plant.site import load_site
+        from verbs.stores import open_store
+
+        at_ms, home = _instant_ms(at), front.home()
+        models = (home / "models", verb.SHIPPED)
+        opened = open_store(store, home, load_site(site), must_exist=True)
+        try:
+            return verb.run(site, opened, at_ms, models=models)
+        finally:
+            opened.close()
+
+    return front.run(ask, "verbs.score", work)
+
+
+def _instant_ms(text: str) -> int | None:
+    if not text:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError("--at", f"'{text}'", "an ISO instant", "for example 2022-12-18T00:30:00Z") from None
+    return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def evaluate_sync(
+    path: Annotated[
+        str,
+        typer.Option("--path", help="Folder with tasks, fragments, power.", show_default="../shared/data/surf_week"),
+    ] = "",
+    fit: Annotated[
+        str | None, typer.Option("--fit", help="Window to fit on: days 1..2 or FROM..TO, UTC; default: the mapping's.")
+    ] = None,
+    test: Annotated[
+        str | None, typer.Option("--test", help="Window to report on, in the same words; default: the mapping's.")
+    ] = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Run every job of the week through the engine; tens of seconds.")
+    ] = False,
+    workers: Workers = 2,
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Measure how well the twin follows a real week: power error open loop and ahead, beside persistence [fraction].
+
+    \b
+    Example:
+      foretwin evaluate sync --path surf_week --fit 1..2 --test 3..5
+    """
+    inputs = {"path": path, "fit": fit, "test": test, "engine": "whole" if whole else "check", "workers": workers}
+    ask = Ask("evaluate sync", inputs, seed, json, debug)
+
+    def work(verb: Any) -> Any:
+        return verb.run(path or shared_week(), fit, test, seed, inputs["engine"], workers)
+
+    return front.run(ask, "verbs.evaluate_sync", work, good=lambda results: results.get("in_sync") is not False)
+
+
+def shared_week() -> Path:
+    """Where the week of a real cluster lies when the shared data stand beside the checkout."""
+    return Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "surf_week"

@@ -1,0 +1,115 @@
+"""The shell's verbs about what exists and whether it is sound: site check, incidents, ledger verify, doctor."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from verbs import front
+from verbs.front import Ask, Debug, Json, Seed
+
+
+def register(app: typer.Typer) -> None:
+    """Put the verbs of this module into the shell."""
+    site = typer.Typer(help="What a site file describes.", rich_markup_mode=None)
+    site.command("check")(site_check)
+    incidents = typer.Typer(help="Incidents that can be replayed.", rich_markup_mode=None)
+    for name, verb in (("list", incidents_list), ("show", incidents_show), ("check", incidents_check)):
+        incidents.command(name)(verb)
+    ledger = typer.Typer(help="The record of plans, decisions and steps.", rich_markup_mode=None)
+    ledger.command("verify")(ledger_verify)
+    for name, group in (("site", site), ("incidents", incidents), ("ledger", ledger)):
+        app.add_typer(group, name=name)
+    app.command("doctor")(doctor)
+
+
+def site_check(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Site file, or the name of a shipped one.")],
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Check a site file: all faults at once, or its counts, design power [kW] and PUE.
+
+    \b
+    Example:
+      foretwin site check hall
+      foretwin site check my-site.toml --json
+    """
+    ask = Ask("site check", {"file": file}, seed, json, debug)
+    return front.run(ask, "verbs.site_check", lambda verb: verb.run(file))
+
+
+def incidents_list(seed: Seed = 0, json: Json = False, debug: Debug = False) -> int:
+    """List the shipped incidents.
+
+    \b
+    Example:
+      foretwin incidents list
+    """
+    return front.run(Ask("incidents list", {}, seed, json, debug), "verbs.incidents", lambda verb: verb.list_all())
+
+
+def incidents_show(
+    name: Annotated[str, typer.Argument(metavar="ID", help="Id of a shipped incident, or a file.")],
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Show one incident: causes, repairs, assumed values, sources. Times in minutes from the first alarm [min].
+
+    \b
+    Example:
+      foretwin incidents show alibaba-hk-2022-12-18
+    """
+    ask = Ask("incidents show", {"id": name}, seed, json, debug)
+    return front.run(ask, "verbs.incidents", lambda verb: verb.show(name))
+
+
+def incidents_check(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Incident file, or the id of a shipped one.")],
+    site: Annotated[
+        str | None, typer.Option("--site", help="Site it plays on.", show_default="the one the file names")
+    ] = None,
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Check an incident file and every component it names: all faults at once.
+
+    \b
+    Example:
+      foretwin incidents check my-incident.toml --site hall
+    """
+    ask = Ask("incidents check", {"file": file, "site": site}, seed, json, debug)
+    return front.run(ask, "verbs.incidents", lambda verb: verb.check(file, site))
+
+
+def ledger_verify(
+    bench: Annotated[
+        int, typer.Option("--bench", min=0, max=10_000_000, help="Make and verify this many rows in a scratch file.")
+    ] = 0,
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Verify the audit chain of the ledger: a row that was changed, added or taken away shows.
+
+    \b
+    Example:
+      foretwin ledger verify
+      foretwin ledger verify --bench 100000 --json
+    """
+    ask = Ask("ledger verify", {"bench": bench}, seed, json, debug)
+    return front.run(ask, "verbs.ledger_verify", lambda verb: verb.run(front.home(), bench))
+
+
+def doctor(seed: Seed = 0, json: Json = False, debug: Debug = False) -> int:
+    """Check this machine and the state folder; each finding comes with its cure. Exit 1 if something needed is wrong.
+
+    \b
+    Example:
+      foretwin doctor
+    """
+    return front.run(Ask("doctor", {}, seed, json, debug), "verbs.doctor", lambda verb: verb.run(front.home()))

@@ -1,0 +1,37 @@
+"""Which telemetry store a `--store` option means: `embedded`, or the address of an InfluxDB."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from plant.errors import ConfigError
+from plant.site import Site
+from twin.sqlite_store import SqliteStore
+from twin.store import Store
+
+TOKEN_VARIABLE = "FORETWIN_STORE__TOKEN"
+ALLOWED = "embedded, or http(s)://HOST:PORT/DATABASE"
+
+
+def open_store(text: str, home: Path, site: Site | None = None, *, must_exist: bool = False) -> Store:
+    """Open the store that an option names; raises ConfigError or StoreUnavailable. The token comes from the environment."""
+    if text == "embedded":
+        path = home / "telemetry.sqlite"
+        if must_exist and not path.is_file():
+            raise ConfigError(str(path), "no telemetry there", ALLOWED, "bring readings in: foretwin ingest FILE")
+        return SqliteStore(path)
+    address = urlsplit(text)
+    database = address.path.strip("/")
+    if address.scheme not in ("http", "https") or not address.hostname or not database:
+        raise ConfigError("--store", f"'{text}'", ALLOWED, "for example http://127.0.0.1:8086/telemetry")
+    if address.username or address.password or address.query:
+        raise ConfigError("--store", "an address with a secret in it", ALLOWED, f"put the token into {TOKEN_VARIABLE}")
+    if site is None:
+        raise ConfigError("--site", "missing", "the site whose components are stored", "add --site FILE")
+    from twin.influx_store import InfluxStore
+
+    kinds = {component: kind for kind in site.kinds for component in site.components(kind)}
+    url, token = f"{address.scheme}://{address.netloc}", os.environ.get(TOKEN_VARIABLE, "")
+    return InfluxStore(url, database, token, site=site.name, spool=home / "spool", kind_of=kinds)
