@@ -64,7 +64,7 @@ def run(
 
 
 def balance_rel(plenum_kj_per_k: Any, state: State, before_kj: Any) -> float:
-    """Heat that went in, minus out, minus stored, relative to what went in; the worst member, since the state's start."""
+    """Heat in minus out minus stored since the state's start, relative to what went in; the worst member's."""
     stored = stored_heat_kj(plenum_kj_per_k, state) - before_kj
     gap = np.abs(stored - (state.heat_in_kj - state.heat_out_kj))
     return float((gap / np.maximum(state.heat_in_kj, 1.0)).max())

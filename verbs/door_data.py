@@ -165,11 +165,12 @@ def evaluate_sync(
     Example:
       foretwin evaluate sync --path surf_week --fit 1..2 --test 3..5
     """
-    inputs = {"path": path, "fit": fit, "test": test, "engine": "whole" if whole else "check", "workers": workers}
+    folder = path or str(shared_week())
+    inputs = {"path": folder, "fit": fit, "test": test, "engine": "whole" if whole else "check", "workers": workers}
     ask = Ask("evaluate sync", inputs, seed, json, debug)
 
     def work(verb: Any) -> Any:
-        return verb.run(path or shared_week(), fit, test, seed, inputs["engine"], workers)
+        return verb.run(folder, fit, test, seed, inputs["engine"], workers)
 
     return front.run(ask, "verbs.evaluate_sync", work, good=lambda results: results.get("in_sync") is not False)
 

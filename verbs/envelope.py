@@ -1,4 +1,4 @@
-"""What `--json` prints: the envelope of an answer, the envelope of a refusal, and values that are always finite JSON."""
+"""What `--json` prints: the envelope of an answer, that of a refusal, and values that are always finite JSON."""
 
 from __future__ import annotations
 

@@ -74,9 +74,8 @@ def _read(file: Path, source: Source) -> dict[str, Any]:
         if file.suffix in (".parquet", ".pq"):
             table = parquet.read_table(file)
         else:
-            table = csv.read_csv(
-                file, convert_options=csv.ConvertOptions(column_types=texts, strings_can_be_null=False)
-            )
+            # a NaN in the file is a reading that is refused as such, not a missing one
+            table = csv.read_csv(file, convert_options=csv.ConvertOptions(column_types=texts, null_values=[""]))
     except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
         first = str(error).splitlines()[0]
         raise TelemetryError(file.name, f"cannot be read: {first}", "a CSV or Parquet file", HOW) from None

@@ -16,7 +16,7 @@ ALLOWED = "embedded, or http(s)://HOST:PORT/DATABASE"
 
 
 def open_store(text: str, home: Path, site: Site | None = None, *, must_exist: bool = False) -> Store:
-    """Open the store that an option names; raises ConfigError or StoreUnavailable. The token comes from the environment."""
+    """Open the store that an option names, its token from the environment; raises ConfigError or StoreUnavailable."""
     if text == "embedded":
         path = home / "telemetry.sqlite"
         if must_exist and not path.is_file():
