@@ -334,6 +334,14 @@ def test_doctor_sees_a_damaged_ledger(shell):
     assert row["cure"]
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder that nobody can write to")
+def test_doctor_sees_a_home_that_cannot_be_written(monkeypatch, capfd):
+    monkeypatch.setenv("FORETWIN_HOME", "/proc/foretwin")
+    assert cli.answer(["doctor", "--json"]) == 1
+    rows = {row["name"]: row for row in json.loads(capfd.readouterr().out)["results"]["checks"]}
+    assert not rows["home writable"]["ok"]
+
+
 def test_site_and_incident_checks_describe_what_is_sound(shell):
     site = shell("site", "check", "hall", "--json").results
     assert site["ok"]

@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import sys
+import tempfile
 import tomllib
 from collections.abc import Callable
 from importlib import metadata
@@ -119,10 +120,14 @@ def _disk(home: Path) -> Check:
 
 
 def _writable(home: Path) -> Check:
-    """Whether state could be written, without leaving anything behind."""
+    """Whether state can be written: tried with a file that has no name and leaves nothing behind."""
     folder = next(p for p in (home.absolute(), *home.absolute().parents) if p.exists())
-    ok = folder.is_dir() and os.access(folder, os.W_OK)
-    return ok, str(home) if folder == home.absolute() else f"{home}, not made yet", "set FORETWIN_HOME elsewhere"
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        return False, f"{folder}: {error.strerror or error}", "set FORETWIN_HOME to a folder of yours"
+    return True, str(home) if folder == home.absolute() else f"{home}, not made yet", ""
 
 
 def _loads(folder: str, load_one: Callable[[Path], Any]) -> Check:
