@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 
 STALE_S = 180.0  # not above what the level of `predict/reference.py` looks back on
 LSTM_EVERY_MS = 60_000
-# A component this far off (in tolerances, any judged channel) is re-judged by the network at every score.
+# A component that gets this far off (in tolerances, any judged channel) is re-judged by the network at once.
 MOVED = 0.5
 HEALTHY = ("within its healthy range",)
 COLD = ("no healthy reference yet: base rate of its kind",)
@@ -71,6 +71,7 @@ class Scorer:
             np.array([crc32(name.encode()) % 4 for name in self.watched.ids], np.int64) * LSTM_EVERY_MS // 4
         )
         self.lstm_ms = np.full(rows, -LSTM_EVERY_MS, np.int64)
+        self.moved = np.zeros(rows, bool)
 
     @property
     def parent(self) -> dict[str, str]:
@@ -157,7 +158,9 @@ class Scorer:
         able = (self.code >= 0) & ready(self.observer, now_ms)
         first = np.isnan(self.lstm[:, 0])
         self.lstm[~able] = np.nan
-        due = first | (now_ms - self.lstm_ms >= LSTM_EVERY_MS) | (residual.excess >= MOVED).any(axis=1)
+        moved = (residual.excess >= MOVED).any(axis=1)
+        due = first | (now_ms - self.lstm_ms >= LSTM_EVERY_MS) | (moved & ~self.moved)
+        self.moved = moved
         rows = np.flatnonzero(able & due)
         self.lstm_ms[rows] = np.where(first[rows], now_ms - self.stagger_ms[rows], now_ms)
         if len(rows):

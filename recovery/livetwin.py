@@ -48,9 +48,9 @@ class LiveTwin:
         self.engine.run(now_ms)
 
     def follow(self, scheduler: SchedulerPort, now_ms: int, version: object = None) -> None:
-        """Take jobs, cordons and caps from the scheduler: when its version changed, else once in a while."""
-        changed = version is not None and version != self._jobs_version
-        if changed or now_ms - self._jobs_ms >= (NODES_EVERY_MS if version is not None else JOBS_EVERY_MS):
+        """Take jobs, cordons and caps from the scheduler, at most once a minute, sooner after an act of ours."""
+        old_ms = now_ms - self._jobs_ms
+        if old_ms >= JOBS_EVERY_MS and (version is None or version != self._jobs_version or old_ms >= NODES_EVERY_MS):
             state = adopt_jobs(self.state, self.site, scheduler.observe())
             self.engine = Engine(state, self.site, drivers=self.drivers)
             self._jobs_version, self._jobs_ms = version, now_ms

@@ -105,13 +105,14 @@ class Worker:
         """Bring the twin to now, judge, plan if need be, and advance the plans in hand.
 
         version: tells whether the scheduler changed since the last tick, None when it cannot tell. ahead: called once
-        the scheduler has been asked all that this tick needs, if nothing is in hand.
+        jobs and readings of now are in.
         """
         self.twin.advance(now_ms)
         self.twin.follow(self.w.scheduler, now_ms, version)
+        batch, self.cursor = self.w.store.tail(self.cursor)
         if ahead is not None:
             ahead()
-        readings = self._ingest(now_ms)
+        readings = self._ingest(batch, now_ms)
         service = self.twin.service_frac()
         self.service.note(now_ms, service)
         alerts = self.watch.look(now_ms)
@@ -119,8 +120,7 @@ class Worker:
         progress = self._execute(now_ms)
         return Tick(now_ms, alerts, service, readings, proposed, progress)
 
-    def _ingest(self, now_ms: int) -> int:
-        batch, self.cursor = self.w.store.tail(self.cursor)
+    def _ingest(self, batch: Batch, now_ms: int) -> int:
         good, bad = self.gate.admit(batch, now_ms)
         if bad:
             self.w.store.refuse_all(bad)
@@ -163,10 +163,11 @@ class Worker:
         screened = judge(rehearse(question, plans, s.members, s.workers), s.policy)
         if s.finalists <= s.members:
             return screened
-        best = [j for j in screened if j.rehearsal.plan.label != DO_NOTHING and not j.gate_reasons][:2]
-        finalists = [p for p in plans if p.label == DO_NOTHING or any(p is j.rehearsal.plan for j in best)]
+        best = [j.rehearsal.plan.id for j in screened if j.rehearsal.plan.label != DO_NOTHING and not j.gate_reasons]
+        finalists = [p for p in plans if p.label == DO_NOTHING or p.id in best[:2]]
         final = judge(rehearse(question, finalists, s.finalists, s.workers), s.policy)
-        rest = [j for j in screened if all(j.rehearsal.plan is not p for p in finalists)]
+        chosen = {p.id for p in finalists}
+        rest = [j for j in screened if j.rehearsal.plan.id not in chosen]
         return final + [Judged(**{**j.__dict__, "rank": len(final) + n + 1}) for n, j in enumerate(rest)]
 
     def _record(self, judged: list[Judged], now_ms: int, in_sync: bool) -> list[Judged]:

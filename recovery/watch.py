@@ -12,6 +12,7 @@ from predict.score import Scorer
 from twin.store import Batch
 
 GONE_MS = 10 * 60_000
+SAY_EVERY_MS = 60_000  # risks are put into words when somebody starts or stops to act, else once a minute
 NOT_PLANNED = ("node", "psu", "ups", "feed", "region", "link")  # no candidates of ours help these yet
 
 
@@ -29,6 +30,7 @@ class Watch:
     def __post_init__(self) -> None:
         """Group alerts by the scorer's own topology."""
         self.board = AlarmBoard(self.scorer.parent)
+        self._acting, self._said_ms = b"", 0
 
     def take(self, batch: Batch) -> None:
         """Take readings into the windows and remember their ages."""
@@ -38,7 +40,9 @@ class Watch:
     def look(self, now_ms: int) -> tuple[Alert, ...]:
         """Score and return the alerts that stand, oldest first."""
         scores = self.scorer.score_arrays(now_ms)
-        if scores.act.any() or self.board.standing or not self.risks or now_ms % 60_000 == 0:
+        acting = scores.act.tobytes()
+        if acting != self._acting or now_ms - self._said_ms >= SAY_EVERY_MS:
+            self._acting, self._said_ms = acting, now_ms
             self.risks = self.scorer.risks(scores)
             before = {alert.root for alert in self.alerts}
             self.alerts = self.board.update(now_ms, self.risks)
@@ -52,10 +56,9 @@ class Watch:
 
     def risk_of(self, alert: Alert) -> Risk:
         """Return the risk that speaks for an alert: its root's, or its worst child's when the root is only inferred."""
-        by_name = {risk.component: risk for risk in self.risks}
-        names = [alert.root, *alert.children]
-        known = [by_name[n] for n in names if n in by_name and not by_name[n].unknown]
-        return max(known, key=lambda r: r.within(3600) or 0.0)
+        names = {alert.root, *alert.children}
+        said = [risk for risk in self.risks if risk.component in names]
+        return max(said, key=lambda r: (r.component == alert.root and not r.unknown, r.within(3600) or 0.0))
 
     def age_s(self, component: str, now_ms: int) -> float | None:
         """Return the age of the newest reading that speaks for a component [s], None when there is none."""

@@ -122,7 +122,6 @@ class Synchroniser:
         s = d.state
         before = stored_heat_kj(self.site.hall_plenum_kj_per_k, s)
         self._set_flags(d, heard)
-        d.refresh()
         for o in OPERATORS:
             if (o.kind, o.channel) in heard:
                 self._apply(d, o, *heard[o.kind, o.channel])

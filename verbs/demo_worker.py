@@ -100,18 +100,25 @@ class DemoWorker:
     def run(self) -> Measured:
         """Play to the end of the window."""
         now_ms, ahead = int(self.truth["now_ms"]), False
-        while now_ms < self.end_ms:
+        while now_ms < self.end_ms and not self._over(now_ms):
             begun_s = time.monotonic()
             now_ms += TICK_MS
             if not ahead:
                 self.link.ask("advance", {"to_ms": now_ms})
             self.truth = self.measured.truth = self.link.answer()
-            # while nothing is open the worker cannot act, so the site may already live its next step
-            ahead = now_ms < self.end_ms and not self.ledger.plans(*OPEN)
+            # the site lives its next step while the worker thinks: a command reaches it one tick later, as in a real hall
+            ahead = now_ms < self.end_ms
             self._tick(now_ms, partial(self.link.ask, "advance", {"to_ms": now_ms + TICK_MS}) if ahead else None)
             self._wait(now_ms, begun_s)
         conclude(self.measured, self.ledger)
         return self.measured
+
+    def _over(self, now_ms: int) -> bool:
+        """The story is over: everything repaired, nothing open, service back inside its limit and held."""
+        repaired_ms = self.case.world.at_ms(max(r.at_min for r in self.case.world.repairs))
+        since_ms = self.measured.service.ok_since_ms
+        held = since_ms is not None and now_ms - max(since_ms, repaired_ms) >= 2 * mttr.HOLD_S * 1000
+        return now_ms >= repaired_ms and held and not self.ledger.plans(*OPEN)
 
     def _tick(self, now_ms: int, ahead: Callable[[], None] | None) -> None:
         m = self.measured
@@ -173,7 +180,9 @@ class DemoWorker:
             self._once(f"waiting {now_ms}", "a plan waits: approve or reject it in the app; the clock waits too")
             self.poster.post(self.worker, now_ms, _wall_ms(), "waiting")
             time.sleep(0.5)
-        time.sleep(max(0.0, due_s - (time.monotonic() - begun_s)))
+        left_s = due_s - (time.monotonic() - begun_s)
+        if left_s > 0.0:  # even a sleep of nothing gives the core away
+            time.sleep(left_s)
 
     def _awaiting(self) -> bool:
         """A recommended plan waits: not doing nothing, not held back by the gate."""

@@ -24,9 +24,9 @@ from twin.memory_store import MemoryStore
 from twin.store import Batch, Event
 
 STATIC_C = 27.0  # the usual static alert: upper end of the recommended inlet range (ASHRAE TC 9.9)
-WARM_MIN = 60.0  # telemetry before the first sign: references need it
-TAIL_MIN = 180.0  # after the last repair: time to restart and to hold
-QUIET_MIN = -75.0  # where a quiet replay starts, beside an incident whose first sign is near its trip
+WARM_MIN = 45.0  # telemetry before the first sign: references need it
+TAIL_MIN = 120.0  # after the last repair: time to restart and to hold
+QUIET_MIN = -60.0  # where a quiet replay starts, beside an incident whose first sign is near its trip
 BUSY_FRAC = {"victim": 0.6, "other": 0.2}  # how full the halls are [assumed]; the sister hall is kept half-empty
 TICK_MS = int(TICK_S * 1000)
 APPROVER = "demo operator (automatic)"
