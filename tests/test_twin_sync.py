@@ -1,0 +1,217 @@
+"""Sync: the twin follows a site through its readings alone, keeps its heat ledger, refuses what is too late."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from emulated_world import PERFECT, SITE, Beside, quickly
+from twin_stories import MINUTE_MS, T0_MS
+
+from plant.site import Site
+from twin import effects
+from twin.derived import ON, STOPPED
+from twin.engine import Engine, run
+from twin.ensemble import make_state
+from twin.flows import stored_heat_kj
+from twin.store import Batch
+from twin.sync import LATE_MS, Synchroniser
+
+PLENUM = SITE.hall_plenum_kj_per_k
+RACK, LOOP = SITE.rack_ids[0], SITE.loop_ids[0]
+
+
+def alone(members: int = 6) -> tuple[Engine, Synchroniser]:
+    """A twin at rest a quarter of an hour after its start, and what corrects it."""
+    state = run(make_state(SITE, T0_MS, members=members), SITE, T0_MS + 15 * MINUTE_MS + 1)
+    return Engine(state, SITE), Synchroniser(SITE)
+
+
+def reading(component: str, channel: str, value: float, age_ms: int = 0, now_ms: int = T0_MS + 15 * MINUTE_MS) -> Batch:
+    return Batch.from_rows([(now_ms - age_ms, component, channel, value)])
+
+
+def report(beside: Beside) -> dict[str, dict[str, float]]:
+    return {str(row["channel"]): row for row in beside.twin.sync.report()}  # type: ignore[misc]
+
+
+# --- following --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def followed() -> Beside:
+    """An hour of a calm site followed by 16 members."""
+    beside = Beside(*quickly(7), members=16)
+    for _ in range(240):
+        beside.tick()
+    return beside
+
+
+def test_inlets_and_water_are_followed_better_than_by_persistence(followed):
+    for channel in ("rack.inlet_c", "loop.supply_c"):
+        row = report(followed)[channel]
+        assert row["n"] > 100
+        assert row["rmse"] < row["persistence_rmse"], channel
+
+
+def test_the_twin_says_that_it_is_in_sync(followed):
+    assert followed.twin.sync.in_sync() == (True, "")
+
+
+def test_the_twin_comes_nearer_to_the_truth_than_without_readings(followed):
+    free = make_state(SITE, T0_MS, members=16, seed=1)
+    truth = followed.emulator.engine.state
+    run(free, SITE, truth.now_ms)
+    for name in ("rack_air_c", "hall_hot_c"):
+        error, blind = (np.abs(s.arrays[name].mean(axis=0) - truth.arrays[name][0]).mean() for s in
+                        (followed.twin.state, free))  # fmt: skip
+        assert error < 0.5 * blind, name
+
+
+@pytest.mark.xfail(
+    reason="a rack's air flow clipped at its bound in every member has no spread, and inflate() leaves it so",
+    strict=True,
+)
+def test_no_parameter_collapses_at_its_bound():
+    beside = Beside(*quickly(9), members=16)
+    for _ in range(240):
+        beside.tick()
+    flow = beside.twin.state.rack_flow_kw_per_k
+    assert (flow.std(axis=0) > 0.0).all()
+    assert (flow.mean(axis=0) > 0.3 * SITE.rack_flow_kw_per_k).all()
+
+
+# --- the ledger of heat -----------------------------------------------------------------------
+
+
+def test_the_ledger_closes_on_every_tick_with_what_sync_added():
+    beside = Beside(*quickly(7), members=4)
+    s = beside.twin.state
+    start = stored_heat_kj(PLENUM, s) - (s.heat_in_kj - s.heat_out_kj) - s.heat_sync_kj
+    for tick in range(60):
+        beside.tick()
+        s = beside.twin.state
+        held = stored_heat_kj(PLENUM, s)
+        balance = start + s.heat_in_kj - s.heat_out_kj + s.heat_sync_kj
+        scale = np.maximum(np.abs(held), s.heat_in_kj)
+        assert (np.abs(held - balance) <= 1e-9 * scale).all(), tick
+    assert (s.heat_sync_kj != 0.0).all()
+
+
+def test_one_reading_enters_the_ledger_with_exactly_its_heat():
+    engine, sync = alone(members=1)
+    s = engine.state
+    before, water = stored_heat_kj(PLENUM, s)[0], s.loop_supply_c[0, 0]
+    sync.correct(engine.derived, reading(LOOP, "supply_c", 14.0), s.now_ms)
+    assert water < s.loop_supply_c[0, 0] < 14.0
+    added = s.loop_water_kj_per_k[0, 0] * (s.loop_supply_c[0, 0] - water)
+    assert s.heat_sync_kj[0] == pytest.approx(added, rel=1e-9)
+    assert stored_heat_kj(PLENUM, s)[0] - before == pytest.approx(s.heat_sync_kj[0], rel=1e-9)
+
+
+# --- what is refused --------------------------------------------------------------------------
+
+
+def test_a_reading_that_is_too_late_is_refused_and_counted():
+    engine, sync = alone()
+    now_ms = T0_MS + 15 * MINUTE_MS
+    before = engine.state.digest()
+    sync.correct(engine.derived, reading(RACK, "outlet_c", 60.0, age_ms=LATE_MS + 1), now_ms)
+    assert engine.state.digest() == before
+    assert sync.refused == 1
+    sync.correct(engine.derived, reading(RACK, "outlet_c", 60.0, age_ms=LATE_MS), now_ms)
+    assert engine.state.digest() != before
+    assert sync.refused == 1
+
+
+def test_a_reading_older_than_the_last_one_of_its_sensor_is_refused():
+    engine, sync = alone()
+    now_ms = T0_MS + 15 * MINUTE_MS
+    sync.correct(engine.derived, reading(RACK, "outlet_c", 31.0, age_ms=30_000), now_ms)
+    after = engine.state.digest()
+    for age_ms in (30_000, 45_000):  # the same again, and an older one
+        sync.correct(engine.derived, reading(RACK, "outlet_c", 50.0, age_ms=age_ms), now_ms)
+    assert (engine.state.digest(), sync.refused) == (after, 2)
+
+
+def test_what_no_sensor_of_the_twin_is_changes_nothing():
+    engine, sync = alone()
+    before = engine.state.digest()
+    for component, channel in (("nobody", "inlet_c"), (RACK, "humidity"), (SITE.ups_ids[0], "load_frac")):
+        sync.correct(engine.derived, reading(component, channel, 50.0), T0_MS + 15 * MINUTE_MS)
+    sync.correct(engine.derived, Batch.empty(), T0_MS + 15 * MINUTE_MS)
+    assert engine.state.digest() == before
+
+
+# --- states as reported -----------------------------------------------------------------------
+
+
+def hear(component: str, channel: str, *values: float) -> Engine:
+    engine, sync = alone(members=3)
+    for i, value in enumerate(values):
+        now_ms = T0_MS + 15 * MINUTE_MS + i
+        sync.correct(engine.derived, reading(component, channel, value, now_ms=now_ms), now_ms)
+    return engine
+
+
+def test_a_chiller_stands_as_it_is_reported():
+    duty, spare = (int(np.flatnonzero(SITE.chiller_standby == flag)[0]) for flag in (False, True))
+    off, back = hear(SITE.chiller_ids[duty], "running", 0.0), hear(SITE.chiller_ids[duty], "running", 0.0, 1.0)
+    assert (off.state.chiller_phase[:, duty] == effects.TRIPPED).all()
+    assert (back.state.chiller_phase[:, duty] == effects.CHILLER_ON).all()
+    started, stopped = hear(SITE.chiller_ids[spare], "running", 1.0), hear(SITE.chiller_ids[spare], "running", 1.0, 0.0)
+    assert (started.state.chiller_phase[:, spare] == effects.CHILLER_ON).all()
+    assert (stopped.state.chiller_phase[:, spare] == effects.STANDBY).all()
+    others = np.arange(len(SITE.chiller_ids)) != duty
+    assert (off.state.chiller_phase[:, others] == alone(3)[0].state.chiller_phase[:, others]).all()
+
+
+def test_units_feeds_and_nodes_stand_as_they_are_reported():
+    assert not hear(SITE.unit_ids[1], "running", 0.0).state.unit_running[:, 1].any()
+    assert hear(SITE.unit_ids[1], "running", 0.0, 1.0).state.unit_running.all()
+    assert not hear(SITE.feed_ids[0], "ok", 0.0).state.feed_ok[:, 0].any()
+    assert (hear(SITE.node_ids[3], "ok", 0.0).state.node_phase[:, 3] == STOPPED).all()
+    assert (hear(SITE.node_ids[3], "ok", 0.0, 1.0).state.node_phase[:, 3] == ON).all()
+
+
+@pytest.mark.xfail(reason="correct() predicts power before it takes the flag, since its refresh went", strict=True)
+def test_a_node_reported_off_says_nothing_about_its_power():
+    """Its flag and its meter come in one batch: 0 kW of a stopped node is no news about the node's scale."""
+    engine, sync = alone(members=6)
+    now_ms, scale = T0_MS + 15 * MINUTE_MS, engine.state.node_power_scale.copy()
+    rows = [(now_ms, SITE.node_ids[3], "ok", 0.0), (now_ms, SITE.node_ids[3], "power_kw", 0.0)]
+    sync.correct(engine.derived, Batch.from_rows(rows), now_ms)
+    assert engine.state.node_power_scale[:, 3].mean() == pytest.approx(scale[:, 3].mean(), rel=1e-9)
+
+
+def test_a_twin_told_of_lost_chillers_forecasts_the_heat():
+    engine, sync = alone(members=3)
+    now_ms = T0_MS + 15 * MINUTE_MS
+    off = [(now_ms, SITE.chiller_ids[k], "running", 0.0) for k in np.flatnonzero(SITE.chiller_loop == 0)]
+    sync.correct(engine.derived, Batch.from_rows(off), now_ms)
+    before = engine.state.loop_supply_c.copy()
+    Engine(engine.state, SITE).run(now_ms + 30 * MINUTE_MS)
+    assert (engine.state.loop_supply_c[:, 0] > before[:, 0] + 3.0).all()
+    assert engine.state.loop_supply_c[:, 1] == pytest.approx(before[:, 1], abs=0.5)
+
+
+def test_perfect_sensors_give_the_true_flags_at_once():
+    emulator, store = quickly(5, quality=PERFECT)
+    beside = Beside(emulator, store, members=2)
+    k = int(np.flatnonzero(SITE.chiller_loop == 1)[0])
+    emulator.engine.state.agenda.add(
+        emulator.now_ms + 20_000, "chiller", SITE.chiller_ids[k], "out", {"repaired_ms": emulator.now_ms * 2}
+    )
+    for _ in range(3):
+        beside.tick()
+    assert (beside.twin.state.chiller_phase == emulator.engine.state.chiller_phase).all()
+
+
+def sensors_of(site: Site) -> set[tuple[str, str]]:
+    return set(Synchroniser(site).place)
+
+
+def test_every_sensor_of_the_twin_is_a_channel_of_the_table():
+    from plant.channels import channel
+
+    for component, name in sensors_of(SITE):
+        assert channel(str(SITE.kind_of(component)), name).name == name
