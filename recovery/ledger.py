@@ -211,6 +211,10 @@ class Ledger:
             state = row.state if row else ""
             audit.append(db, now_ms, actor, what, plan_id, state, state, detail)
 
+    def counts(self) -> dict[str, int]:
+        """How many plans stand in each state: a glance that reads no plan."""
+        return dict(self._read(lambda db: db.execute("SELECT state, COUNT(*) FROM plans GROUP BY state").fetchall()))
+
     def waiting(self) -> list[PlanRow]:
         """Plans that await a decision, the best first."""
         return sorted(

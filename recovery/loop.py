@@ -100,6 +100,8 @@ class Worker:
         self.gate = Gate({c: kind for kind in wiring.site.kinds for c in wiring.site.components(kind)})
         self.cursor = 0
         self.batch: Batch | None = None
+        self._progress: list[Progress] = []
+        self._handled: tuple[object, bool] = (None, False)
 
     def tick(self, now_ms: int, version: object = None, ahead: Callable[[], None] | None = None) -> Tick:
         """Bring the twin to now, judge, plan if need be, and advance the plans in hand.
@@ -107,18 +109,22 @@ class Worker:
         version: tells whether the scheduler changed since the last tick, None when it cannot tell. ahead: called once
         jobs and readings of now are in.
         """
+        readings = self.look(now_ms, version, ahead)
+        proposed = self._plan(now_ms)
+        progress = self._execute(now_ms)
+        return Tick(now_ms, self.watch.alerts, self.service.frac[-1], readings, proposed, progress)
+
+    def look(self, now_ms: int, version: object = None, ahead: Callable[[], None] | None = None) -> int:
+        """The half of a tick that changes nothing outside: advance, follow, ingest, score; return readings taken."""
         self.twin.advance(now_ms)
         self.twin.follow(self.w.scheduler, now_ms, version)
         batch, self.cursor = self.w.store.tail(self.cursor)
         if ahead is not None:
             ahead()
         readings = self._ingest(batch, now_ms)
-        service = self.twin.service_frac()
-        self.service.note(now_ms, service)
-        alerts = self.watch.look(now_ms)
-        proposed = self._plan(now_ms)
-        progress = self._execute(now_ms)
-        return Tick(now_ms, alerts, service, readings, proposed, progress)
+        self.service.note(now_ms, self.twin.service_frac())
+        self.watch.look(now_ms)
+        return readings
 
     def _ingest(self, batch: Batch, now_ms: int) -> int:
         good, bad = self.gate.admit(batch, now_ms)
@@ -144,10 +150,16 @@ class Worker:
         except PlanRejected:
             return []
         known = {h: p for h, p in risk.p_fail.items() if p is not None}
-        return self._record(self._judge(alert.root, known, plans), now_ms, in_sync)
+        return self._record(self.judge(alert.root, known, plans), now_ms, in_sync)
 
     def _in_hand(self, alert: Alert, now_ms: int) -> bool:
         """Something waits for a decision, is under way, or was decided against for this cause."""
+        key = (alert.root, now_ms // IDLE_HEARTBEAT_MS, tuple(sorted(self.w.ledger.counts().items())))
+        if self._handled[0] != key:
+            self._handled = key, self._is_handled(alert, now_ms)
+        return self._handled[1]
+
+    def _is_handled(self, alert: Alert, now_ms: int) -> bool:
         rows = [r for r in self.w.ledger.plans() if r.cause == alert.root]
         if any(r.state in IN_HAND for r in rows) or any(r.state == "failed_needs_human" for r in rows):
             return True
@@ -156,7 +168,7 @@ class Worker:
         after_alert = [r for r in rows if r.created_ms >= alert.since_ms]
         return any(r.state in ("rejected", "verified") for r in after_alert)
 
-    def _judge(self, cause: str, p_fail: Mapping[int, float], plans: list[Plan]) -> list[Judged]:
+    def judge(self, cause: str, p_fail: Mapping[int, float], plans: list[Plan]) -> list[Judged]:
         """Screen all candidates, then give the best two and do_nothing more members."""
         s = self.settings
         question = Question(self.twin.state, self.w.site, cause, dict(p_fail), s.seed + 1, self.w.drivers, s.horizon_s)
@@ -179,29 +191,34 @@ class Worker:
                 ledger.rehearsed(plan.id, shown, j.rank - 1, now_ms)
         return judged
 
+    def _nothing_to_do(self) -> bool:
+        """No plan is open, or those in hand all wait for cooling that is not back."""
+        open_now = {state for state in self.w.ledger.counts() if state in OPEN}
+        if open_now - {"executing"}:
+            return False
+        waits = all(p.what == "waiting" for p in self._progress) and bool(self._progress)
+        return not open_now or (waits and not self._cooling_back())
+
+    def _cooling_back(self) -> bool:
+        """Tell whether the cooling behind every waiting step is back and the alert that called for the plan is over."""
+        rows = self.w.ledger.plans(*IN_HAND)
+        if {r.cause for r in rows} & {alert.root for alert in self.watch.alerts}:
+            return False
+        scopes = {step.scope for r in rows for step in r.plan.steps if step.get("when") == "cooling_back"}
+        return all(self.twin.cooling_back(scope) for scope in scopes)
+
     def _execute(self, now_ms: int) -> list[Progress]:
-        """Advance what is in hand; with nothing open only the lease is renewed now and then."""
-        if not self.w.ledger.plans(*OPEN) and now_ms % IDLE_HEARTBEAT_MS:
+        """Advance what is in hand; while nothing is, or all of it waits, only the lease is renewed now and then."""
+        if now_ms % IDLE_HEARTBEAT_MS and self._nothing_to_do():
             return []
-        scope_back: dict[str, bool] = {}
-
-        def triggered(name: str) -> bool:
-            if name != "cooling_back":
-                return False
-            if name not in scope_back:
-                rows = self.w.ledger.plans(*IN_HAND)
-                scopes = [step.scope for r in rows for step in r.plan.steps if step.get("when") == name]
-                scope_back[name] = all(self.twin.cooling_back(scope) for scope in scopes)
-            return scope_back[name]
-
         facts = Facts(
             age_s=lambda component: self.watch.age_s(component, now_ms),
-            triggered=triggered,
+            triggered=lambda name: name == "cooling_back" and self._cooling_back(),
             moot=lambda plan: "the alert is over" if self.watch.gone(plan.cause, now_ms) else None,
             service_ok_since_ms=self.service.ok_since_ms,
             service_read_ms=now_ms,
         )
-        progress = self.executor.step(now_ms, facts)
+        progress = self._progress = self.executor.step(now_ms, facts)
         if any(p.what in ("done", "accepted") for p in progress):
             self.twin.acted()
         return progress

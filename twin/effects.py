@@ -124,9 +124,10 @@ def jobs_on(d: Derived, rows: Ints, nodes: Flags) -> Flags:
 
 
 def cooling_back(w: World, rows: Ints, nodes: Flags) -> Flags:
-    """Tell for each row whether the cooling of all halls of these nodes is back (water cold, capacity running)."""
+    """Tell for each row whether the cooling of all halls of these nodes is back: water cold, capacity running, and
+    nothing still due that will take it away."""
     s, site = w.state, w.site
-    good = np.ones(len(rows), dtype=bool)
+    good = ~_doomed(w, nodes)[rows]
     for loop in np.unique(site.hall_loop[np.unique(w.derived.layout.node_hall[nodes])]):
         k = np.flatnonzero(site.chiller_loop == loop)
         duty_kw = site.chiller_capacity_kw[k][~site.chiller_standby[k]].sum()
@@ -136,6 +137,17 @@ def cooling_back(w: World, rows: Ints, nodes: Flags) -> Flags:
             on_kw * cooling.flow_capacity_frac(s.loop_flow_frac[rows, loop]) >= BACK_CAPACITY_FRAC * duty_kw
         )
     return good
+
+
+def _doomed(w: World, nodes: Flags) -> Flags:
+    """Return the rows (M,) in which a failure of a loop of these nodes is under way or still to come."""
+    halls = np.unique(w.derived.layout.node_hall[nodes])
+    loops = {w.site.loop_ids[int(loop)] for loop in np.unique(w.site.hall_loop[halls])}
+    doomed = np.zeros(w.state.members, dtype=bool)
+    for entry in w.state.agenda.entries.values():
+        if entry.kind == "loop_airlock" and entry.component in loops:
+            doomed[list(entry.rows) if entry.rows is not None else slice(None)] = True
+    return doomed
 
 
 def schedule(state: State, step: Action, at_ms: int) -> Entry:

@@ -106,7 +106,7 @@ class DemoWorker:
             if not ahead:
                 self.link.ask("advance", {"to_ms": now_ms})
             self.truth = self.measured.truth = self.link.answer()
-            # the site lives its next step while the worker thinks: a command reaches it one tick later, as in a real hall
+            # the site lives its next step while the worker thinks: a command reaches it one tick later
             ahead = now_ms < self.end_ms
             self._tick(now_ms, partial(self.link.ask, "advance", {"to_ms": now_ms + TICK_MS}) if ahead else None)
             self._wait(now_ms, begun_s)
