@@ -44,7 +44,7 @@ def serve(home: Path, stage: Stage) -> None:
     """Run the emulated site until a client says stop; one client at a time, a new one may come after a kill."""
     case = stage.case()
     store = SqliteStore(home / "telemetry.sqlite")
-    emulator = Emulator(case.site, case.scenario(), store)
+    emulator = Emulator(case.site, case.scenario(), store, case.drivers())
     key = secrets.token_bytes(32)
     with Listener(("127.0.0.1", 0), authkey=key) as listener:
         write_address(home, listener.address, key)

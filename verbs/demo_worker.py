@@ -15,26 +15,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from predict import registry
-from predict.catchup import catch_up
-from predict.score import Scorer
 from recovery import mttr
 from recovery.emulated_plant import EmulatedPlant
 from recovery.ledger import Ledger
-from recovery.livetwin import LiveTwin
-from recovery.loop import OPEN, Settings, Wiring, Worker
+from recovery.loop import OPEN, Settings, Wiring
 from scheduler.emulated import EmulatedScheduler
-from twin import snapshot
 from twin.board import Board
 from twin.sqlite_store import SqliteStore
 from verbs.boardposts import Poster
 from verbs.demo_site import SiteLink, Stage
+from verbs.livework import SNAPSHOT_EVERY_MS, Teller, keep_twin, shipped_scorer, start_worker
 from verbs.replay_run import TICK_MS, Case, Measured, StaticAlarm, approve_when_due, conclude, note_alerts
 
-SNAPSHOT_EVERY_MS = 10 * 60_000
-SNAPSHOTS_KEPT = 2
 POST_EVERY_S = 0.5
-MODELS = Path(__file__).parent.parent / "data" / "models"
 
 
 @dataclass(frozen=True)
@@ -69,13 +62,12 @@ class DemoWorker:
         self.truth = self.link("truth", {})
         self.start_ms, self.end_ms = self.case.window_ms
         now_ms = int(self.truth["now_ms"])
-        scorer = Scorer(self.case.site, registry.newest(MODELS))
+        scorer = shipped_scorer(self.case.site)
         scheduler, plant = EmulatedScheduler(self.link), EmulatedPlant(self.link)
-        wiring = Wiring(self.case.site, self.store, self.ledger, scheduler, plant, self.home / "pause", scorer)
-        self.worker = Worker(wiring, now_ms, self.settings, twin=self._twin(now_ms))
-        if now_ms > self.start_ms:
-            catch_up(scorer, self.store, now_ms)
-            self.worker.cursor = self.store.tail_end()
+        drivers = self.case.drivers()
+        wiring = Wiring(self.case.site, self.store, self.ledger, scheduler, plant, self.home / "pause", scorer, drivers)
+        fresh = now_ms <= self.start_ms
+        self.worker = start_worker(wiring, self.home, now_ms, self.settings, self.say, fresh)
         fixed = {
             "site": self.case.site.name, "mode": "demo", "incident": self.case.incident.id, "simulated": True,
             "speed": self.pace.speed or "max", "autonomy": self.ledger.autonomy,
@@ -83,19 +75,8 @@ class DemoWorker:
         self.poster = Poster(self.board, fixed)
         self.measured = Measured("foretwin", self.truth, _service(self.board), _onset_ms(self.case))
         self.static = StaticAlarm()
-        self._posted_s, self._snapshot_ms, self._told = 0.0, now_ms, set[str]()
-
-    def _twin(self, now_ms: int) -> LiveTwin | None:
-        """Return the twin of an earlier worker from its newest snapshot, None when there is none that fits."""
-        files = sorted((self.home / "snapshots").glob("*.npz"), key=lambda f: f.stat().st_mtime, reverse=True)
-        for file in files:
-            try:
-                state = snapshot.load(file, self.case.site)
-            except Exception as error:
-                self.say(f"snapshot left aside: {error}")
-                continue
-            return LiveTwin(self.case.site, now_ms, state.members, self.settings.seed, state=state)
-        return None
+        self.teller = Teller(self.say)
+        self._posted_s, self._snapshot_ms = 0.0, now_ms
 
     def run(self) -> Measured:
         """Play to the end of the window."""
@@ -130,7 +111,7 @@ class DemoWorker:
             m.plans = [j.as_dict() for j in tick.proposed]
         if self.pace.auto_approve:
             approve_when_due(self.ledger, now_ms, self.pace.human_s)
-        self._tell(tick, now_ms)
+        self.teller.tick(tick, f"{(now_ms - m.t0_ms) / 60000.0:+.1f} min")
         if now_ms - self._snapshot_ms >= SNAPSHOT_EVERY_MS:
             self._save(now_ms)
 
@@ -141,33 +122,10 @@ class DemoWorker:
 
     def _save(self, now_ms: int) -> None:
         """Keep the newest snapshots of the live twin and the service record so far."""
-        folder = self.home / "snapshots"
-        snapshot.save(self.worker.twin.state, folder)
-        for old in sorted(folder.glob("*.npz"), key=lambda f: f.stat().st_mtime)[:-SNAPSHOTS_KEPT]:
-            old.unlink()
+        keep_twin(self.worker, self.home)
         record = self.measured.service
         self.board.put_json("service", {"times_ms": record.times_ms, "frac": record.frac}, now_ms)
         self._snapshot_ms = now_ms
-
-    def _tell(self, tick: Any, now_ms: int) -> None:
-        """Say once what matters: the first alert, the plans, what was done."""
-        at = f"{(now_ms - self.measured.t0_ms) / 60000.0:+.1f} min"
-        for alert in tick.alerts:
-            self._once(f"alert {alert.root}", f"{at}  alert: {alert.root}: {'; '.join(alert.reasons)}")
-        for j in tick.proposed:
-            gate = f"  held back: {j.gate_reasons[0]}" if j.gate_reasons else ""
-            lost = j.costs["lost_service_min"]["mean"]
-            label = j.rehearsal.plan.label
-            self.say(f"{at}  rehearsed (simulated) #{j.rank} {label}: {lost:.0f} lost service min{gate}")
-        for p in tick.progress:
-            if p.what not in ("waiting", "running"):
-                text = f"{at}  plan {p.plan}: {p.what}, {p.state} {' '.join(p.reasons)}"
-                self._once(f"{p.plan} {p.what} {p.state}", text)
-
-    def _once(self, key: str, text: str) -> None:
-        if key not in self._told:
-            self._told.add(key)
-            self.say(text)
 
     def _wait(self, now_ms: int, begun_s: float) -> None:
         """Post, and hold the clock: to its speed, and while a plan waits for a person."""
@@ -177,7 +135,7 @@ class DemoWorker:
             self.poster.post(self.worker, now_ms, _wall_ms(), "slowed" if spent_s > due_s > 0.0 else "running")
             self._posted_s = time.monotonic()
         while self.pace.wait and not self.pace.auto_approve and self._awaiting():
-            self._once(f"waiting {now_ms}", "a plan waits: approve or reject it in the app; the clock waits too")
+            self.teller.once(f"waiting {now_ms}", "a plan waits: approve or reject it in the app; the clock waits too")
             self.poster.post(self.worker, now_ms, _wall_ms(), "waiting")
             time.sleep(0.5)
         left_s = due_s - (time.monotonic() - begun_s)

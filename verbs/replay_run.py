@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from energy.drivers import drivers_of
+from energy.seriesfile import load_series
 from plant import streams
 from plant.incident import Incident, ResolvedIncident
 from plant.site import Site
@@ -16,13 +18,16 @@ from recovery import mttr
 from recovery.emulated_plant import EmulatedPlant
 from recovery.ledger import Ledger
 from recovery.loop import TICK_S, Settings, Wiring, Worker
+from recovery.rehearse import HORIZON_S
 from recovery.rows import PlanRow
 from recovery.service import ServiceRecord
 from scheduler.emulated import EmulatedScheduler
-from twin.emulator import Emulator, Scenario
+from twin.drivers import Drivers
+from twin.emulator import SETTLE_S, Emulator, Scenario
 from twin.memory_store import MemoryStore
 from twin.store import Batch, Event
 
+CARBON_EXAMPLE = Path(__file__).parent.parent / "data" / "energy" / "carbon_intensity_example.csv"
 STATIC_C = 27.0  # the usual static alert: upper end of the recommended inlet range (ASHRAE TC 9.9)
 WARM_MIN = 45.0  # telemetry before the first sign: references need it
 TAIL_MIN = 120.0  # after the last repair: time to restart and to hold
@@ -75,6 +80,13 @@ class Case:
         start = world.at_ms(first_min - WARM_MIN) // TICK_MS * TICK_MS
         return start, start + (world.at_ms(last_min + TAIL_MIN) - start) // TICK_MS * TICK_MS
 
+    def drivers(self) -> Drivers:
+        """Carbon intensity hour by hour where a shipped series knows the region, else the site file's mean."""
+        start_ms, end_ms = self.window_ms
+        begin_ms = start_ms - int(SETTLE_S * 1000)
+        hours = (end_ms - begin_ms) / 3.6e6 + HORIZON_S / 3600.0 + 1.0
+        return drivers_of(self.site, begin_ms, hours, load_series(CARBON_EXAMPLE))
+
     def scenario(self) -> Scenario:
         """The emulated world: hidden parameters follow from the seed, never from what the twin knows."""
         start_ms, end_ms = self.window_ms
@@ -123,7 +135,7 @@ class Measured:
 def play_none(case: Case) -> Measured:
     """Do nothing: faults and repairs happen, nobody moves, caps or drains anything."""
     alarm = StaticAlarm()
-    emulator = Emulator(case.site, case.scenario(), alarm)  # type: ignore[arg-type]
+    emulator = Emulator(case.site, case.scenario(), alarm, case.drivers())  # type: ignore[arg-type]
     service, truth = ServiceRecord(), emulator.truth()
     start_ms, end_ms = case.window_ms
     for now_ms in range(start_ms + TICK_MS, end_ms + 1, TICK_MS):
@@ -145,10 +157,11 @@ class Replay:
         """Build site, store, ledger and worker."""
         self.case, self.human_s = case, human_s
         self.store = MemoryStore()
-        self.emulator = Emulator(case.site, case.scenario(), self.store)
+        drivers = case.drivers()
+        self.emulator = Emulator(case.site, case.scenario(), self.store, drivers)
         self.ledger = Ledger(home / "ledger.sqlite")
         scheduler, plant = EmulatedScheduler(self.emulator.request), EmulatedPlant(self.emulator.request)
-        wiring = Wiring(case.site, self.store, self.ledger, scheduler, plant, home / "pause", scorer)
+        wiring = Wiring(case.site, self.store, self.ledger, scheduler, plant, home / "pause", scorer, drivers)
         self.start_ms, self.end_ms = case.window_ms
         self.worker = Worker(wiring, self.start_ms, settings)
         self.measured = Measured("foretwin", self.emulator.truth(), ServiceRecord(), onset_ms(case))
