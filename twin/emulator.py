@@ -120,6 +120,8 @@ class Emulator:
             return self.advance(int(args["to_ms"]))
         if verb == "truth":
             return self.truth()
+        if verb == "log":
+            return self.commands.log
         raise ValueError(f"the emulator knows no request '{verb}'")
 
     def truth(self) -> dict[str, Any]:

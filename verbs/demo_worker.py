@@ -26,6 +26,7 @@ from verbs.boardposts import Poster
 from verbs.demo_site import SiteLink, Stage
 from verbs.livework import SNAPSHOT_EVERY_MS, Teller, keep_twin, shipped_scorer, start_worker
 from verbs.replay_run import TICK_MS, Case, Measured, StaticAlarm, approve_when_due, conclude, note_alerts
+from verbs.worker_lock import WorkerLock
 
 POST_EVERY_S = 0.5
 
@@ -55,6 +56,7 @@ class DemoWorker:
     def __post_init__(self) -> None:
         """Connect to the site, open store, board and ledger, bring twin and scorer up to date."""
         self.case = self.stage.case()
+        self.lock = WorkerLock(self.home)
         self.link = SiteLink(self.home)
         self.store = SqliteStore(self.home / "telemetry.sqlite")
         self.board = Board(self.home / "telemetry.sqlite")
@@ -67,7 +69,7 @@ class DemoWorker:
         drivers = self.case.drivers()
         wiring = Wiring(self.case.site, self.store, self.ledger, scheduler, plant, self.home / "pause", scorer, drivers)
         fresh = now_ms <= self.start_ms
-        self.worker = start_worker(wiring, self.home, now_ms, self.settings, self.say, fresh)
+        self.worker = start_worker(wiring, self.home, now_ms, self.settings, self.say, fresh=fresh)
         fixed = {
             "site": self.case.site.name, "mode": "demo", "incident": self.case.incident.id, "simulated": True,
             "speed": self.pace.speed or "max", "autonomy": self.ledger.autonomy,
@@ -176,11 +178,16 @@ def _service(board: Board) -> Any:
     return record
 
 
+def _settings(path: Path) -> Settings:
+    """The loop's settings as the folder states them, else few members: enough to see the demo go on after a kill."""
+    return Settings(**json.loads(path.read_text())) if path.exists() else Settings(finalists=32, seed=0)
+
+
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     worker = DemoWorker(
         folder, Stage(**json.loads((folder / "stage.json").read_text())),
-        Pace(**json.loads((folder / "pace.json").read_text())), Settings(finalists=32, seed=0),
+        Pace(**json.loads((folder / "pace.json").read_text())), _settings(folder / "settings.json"),
         lambda line: print(line, file=sys.stderr, flush=True),
     )  # fmt: skip
     measured = worker.run()

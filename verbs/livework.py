@@ -1,0 +1,105 @@
+"""What every running worker does besides its ticks: go on where an earlier one stopped, keep snapshots, tell people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from plant.errors import ForetwinError
+from plant.files import DATA
+from plant.site import Site
+from predict import registry
+from predict.catchup import SPAN_S, catch_up
+from predict.score import Scorer
+from recovery.livetwin import LiveTwin
+from recovery.loop import Settings, Tick, Wiring, Worker
+from twin import snapshot
+
+MODELS = DATA / "models"
+SNAPSHOT_EVERY_MS = 10 * 60_000
+SNAPSHOTS_KEPT = 2
+# An older snapshot is left aside: living through the gap would take longer than the readings need to correct a twin.
+OLDEST_SNAPSHOT_MS = 6 * 3_600_000
+Say = Callable[[str], None]
+
+
+def shipped_scorer(site: Site) -> Scorer:
+    """Return a scorer of the site with the newest shipped model."""
+    return Scorer(site, registry.newest(MODELS))
+
+
+def start_worker(
+    wiring: Wiring,
+    home: Path,
+    now_ms: int,
+    settings: Settings,
+    say: Say,
+    *,
+    fresh: bool = False,
+    span_s: float = SPAN_S,
+) -> Worker:
+    """Start a worker where an earlier one stopped: twin from the snapshot, scorer and cursor from the telemetry.
+
+    fresh: nothing has happened yet, so there is nothing to catch up with and the first tick reads from the beginning.
+    span_s: how much telemetry is read [s].
+    """
+    worker = Worker(wiring, now_ms, settings, twin=kept_twin(wiring, home, now_ms, settings.seed, say))
+    if not fresh:
+        # the cursor first: what arrives while the window is read comes once more and is judged by its own time
+        worker.cursor = wiring.store.tail_end()
+        catch_up(wiring.scorer, wiring.store, now_ms, span_s)
+        worker.watch.newest_ms.update({c: at_ms for c, (at_ms, _, _) in wiring.store.newest().items()})
+    return worker
+
+
+def kept_twin(wiring: Wiring, home: Path, now_ms: int, seed: int, say: Say) -> LiveTwin | None:
+    """Return the twin of an earlier worker from its newest snapshot that fits, None when there is none."""
+    files = sorted((home / "snapshots").glob("*.npz"), key=lambda f: f.stat().st_mtime, reverse=True)
+    for file in files:
+        try:
+            state = snapshot.load(file, wiring.site)
+        except ForetwinError as error:
+            say(f"snapshot left aside: {error}")
+            continue
+        if not 0 <= now_ms - state.now_ms <= OLDEST_SNAPSHOT_MS:
+            say(f"snapshot left aside: {file.name} is {(now_ms - state.now_ms) / 3.6e6:.1f} h old")
+            continue
+        return LiveTwin(wiring.site, now_ms, state.members, seed, wiring.drivers, state)
+    return None
+
+
+def keep_twin(worker: Worker, home: Path) -> None:
+    """Write a snapshot of the live twin and drop all but the newest ones."""
+    folder = home / "snapshots"
+    snapshot.save(worker.twin.state, folder)
+    for old in sorted(folder.glob("*.npz"), key=lambda f: f.stat().st_mtime)[:-SNAPSHOTS_KEPT]:
+        old.unlink(missing_ok=True)
+
+
+@dataclass
+class Teller:
+    """Says once what matters: alerts, rehearsed plans, what was done."""
+
+    say: Say
+    told: set[str] = field(default_factory=set)
+
+    def once(self, key: str, text: str) -> None:
+        """Say a line unless its key was said before."""
+        if key not in self.told:
+            self.told.add(key)
+            self.say(text)
+
+    def tick(self, tick: Tick, at: str) -> None:
+        """Tell what a tick saw and did; `at` is its instant in words."""
+        for alert in tick.alerts:
+            self.once(f"alert {alert.root} {alert.since_ms}", f"{at}  alert: {alert.root}: {'; '.join(alert.reasons)}")
+        for j in tick.proposed:
+            gate = f"  held back: {j.gate_reasons[0]}" if j.gate_reasons else ""
+            lost = j.costs["lost_service_min"]["mean"]
+            label = j.rehearsal.plan.label
+            self.say(f"{at}  rehearsed (simulated) #{j.rank} {label}: {lost:.0f} lost service min{gate}")
+        for p in tick.progress:
+            if p.what not in ("waiting", "running"):
+                text = f"{at}  plan {p.plan}: {p.what}, {p.state} {' '.join(p.reasons)}"
+                self.once(f"{p.plan} {p.what} {p.state}", text)
