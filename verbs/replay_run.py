@@ -85,7 +85,9 @@ class Case:
         start_ms, end_ms = self.window_ms
         begin_ms = start_ms - int(SETTLE_S * 1000)
         hours = (end_ms - begin_ms) / 3.6e6 + HORIZON_S / 3600.0 + 1.0
-        return drivers_of(self.site, begin_ms, hours, load_series(CARBON_EXAMPLE))
+        carbon = load_series(CARBON_EXAMPLE)
+        knows = not carbon.zones.keys().isdisjoint(self.site.region_ids)
+        return drivers_of(self.site, begin_ms, hours, carbon if knows else None)
 
     def scenario(self) -> Scenario:
         """The emulated world: hidden parameters follow from the seed, never from what the twin knows."""
