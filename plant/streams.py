@@ -23,6 +23,7 @@ WEYL_1 = 0xBB67AE85
 ROUNDS = 10
 LOW = np.uint64(0xFFFFFFFF)
 SHIFT = np.uint64(32)
+BELOW_ONE = 1.0 - 2.0**-53  # the largest double below 1
 
 
 def philox(counter: tuple[U32, U32, U32, U32], key: tuple[int, int]) -> tuple[U32, U32, U32, U32]:
@@ -69,7 +70,8 @@ def _words(seed: int, purpose: str, member: ArrayLike, component: ArrayLike, dra
 def _unit(high: U32, low: U32) -> NDArray[np.float64]:
     """Join two words to a double in the open interval (0, 1) with 53 random bits."""
     whole = (high >> np.uint64(5)).astype(np.float64) * 67108864.0 + (low >> np.uint64(6)).astype(np.float64)
-    return (whole + 0.5) / 9007199254740992.0
+    # all 53 bits set would round up to 1.0, whose logarithm makes an exponential threshold of 0
+    return np.minimum((whole + 0.5) / 9007199254740992.0, BELOW_ONE)
 
 
 def uniform(

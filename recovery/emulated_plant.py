@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from plant.action_kinds import ActionKind, ParamValue
 from plant.actions import Action
+from plant.errors import ForetwinError
 from recovery.plant_port import SetPoint
 from scheduler.port import Receipt
 
@@ -25,13 +27,11 @@ class EmulatedPlant:
 
     def set_point(self, key: str, epoch: int, components: Sequence[str], name: SetPoint, value: float) -> Receipt:
         """Set a supply temperature [C] or a fan speed (fraction)."""
-        return self._step(key, epoch, Action.of("set_cooling", components, **{name: value}))
+        return self._step(key, epoch, "set_cooling", components, **{name: value})
 
     def standby(self, key: str, epoch: int, units: Sequence[str], on: bool) -> Receipt:
         """Start standby units."""
-        return (
-            self._step(key, epoch, Action.of("start_standby", units)) if on else self._cannot(key, epoch, "standby off")
-        )
+        return self._step(key, epoch, "start_standby", units) if on else self._cannot(key, epoch, "standby off")
 
     def feed(self, key: str, epoch: int, components: Sequence[str], to_feed: str) -> Receipt:
         """Not emulated yet: rejected."""
@@ -54,7 +54,12 @@ class EmulatedPlant:
         answer = self._call("query", {"key": key})
         return None if answer is None else _receipt(answer)
 
-    def _step(self, key: str, epoch: int, step: Action) -> Receipt:
+    def _step(self, key: str, epoch: int, kind: ActionKind, scope: Sequence[str], **params: ParamValue) -> Receipt:
+        """Send a step; one that is no valid step is still a call with a key, and answered as one."""
+        try:
+            step = Action.of(kind, scope, **params)
+        except ForetwinError as error:
+            return self._command("plant_refused", key, epoch, {"why": str(error)})
         return self._command("plant", key, epoch, {"step": step.as_dict()})
 
     def _cannot(self, key: str, epoch: int, what: str) -> Receipt:

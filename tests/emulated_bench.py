@@ -62,14 +62,6 @@ def renamed(value: Any, pattern: re.Pattern[str], form: str) -> Any:
 class EmulatedBench:
     """What the laws need of the emulated site; see `SimulatedBench`. Restarting the client leaves the site running."""
 
-    # laws that the emulated site does not keep yet: test -> why
-    departs = {
-        "test_a_cordon_set_by_a_person_stays": "a cordoned node without a job is shown as free",
-        "test_a_moved_job_runs_once_in_the_other_hall": "a job is shown as running until its move begins, a step later",
-        "test_a_move_without_room_is_refused_whole": "room is looked for only when the move begins",
-        "test_two_moves_do_not_count_the_same_room_twice": "room is looked for only when the move begins",
-    }
-
     def __init__(self, path: str) -> None:
         """Bring the jobs to work before the laws begin."""
         site = bench_site()

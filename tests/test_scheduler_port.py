@@ -53,9 +53,6 @@ BENCHES = {"simulated": SimulatedBench, "emulated": EmulatedBench}
 
 @pytest.fixture(params=BENCHES.values(), ids=BENCHES)
 def bench(request, tmp_path):
-    departs = getattr(request.param, "departs", {})
-    if request.node.originalname in departs:
-        request.applymarker(pytest.mark.xfail(reason=departs[request.node.originalname], strict=True))
     return request.param(str(tmp_path / "scheduler.sqlite"))
 
 

@@ -152,7 +152,19 @@ def test_inflation_widens_what_is_too_narrow_and_nothing_else():
     inflate(x, 0.05)
     assert x[:, 0].std() == pytest.approx(0.05, rel=1e-9)
     assert x.mean(axis=0) == pytest.approx(before.mean(axis=0), rel=1e-12)
-    assert x[:, 1:] == pytest.approx(before[:, 1:], rel=1e-14)
+    assert x[:, 1] == pytest.approx(before[:, 1], rel=1e-14)
     one = np.array([[3.0]])
     inflate(one, 0.5)
     assert one[0, 0] == 3.0
+
+
+def test_members_that_became_equal_are_spread_again_by_their_place():
+    x = np.concatenate([np.full((16, 2), 7.0), ensemble(20.0, 4.0)], axis=1)
+    other = x.copy()
+    for a in (x, other):
+        inflate(a, 0.05)
+    assert np.array_equal(x, other)
+    assert x[:, :2].mean(axis=0) == pytest.approx(7.0, rel=1e-12)
+    assert x[:, :2].std(axis=0) == pytest.approx(0.05, rel=1e-9)
+    assert len(set(x[:, 0].tolist())) == 16
+    assert abs(np.corrcoef(x[:, 0], x[:, 1])[0, 1]) < 1.0

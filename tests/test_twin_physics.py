@@ -188,7 +188,6 @@ def test_a_quiet_run_loses_no_service():
     assert (s.lost_gpu_h == 0.0).all()
 
 
-@pytest.mark.xfail(reason="a cap of 1 means none, but a member with node_power_scale > 1 is held at peak", strict=True)
 def test_no_member_of_a_quiet_run_loses_service():
     s = run(restless(steady_jobs(), members=3), SITE, T0_MS + 2 * HOUR_MS)
     assert s.lost_service_s.tolist() == [0.0, 0.0, 0.0]

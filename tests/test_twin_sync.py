@@ -67,10 +67,6 @@ def test_the_twin_comes_nearer_to_the_truth_than_without_readings(followed):
         assert error < 0.5 * blind, name
 
 
-@pytest.mark.xfail(
-    reason="a rack's air flow clipped at its bound in every member has no spread, and inflate() leaves it so",
-    strict=True,
-)
 def test_no_parameter_collapses_at_its_bound():
     beside = Beside(*quickly(9), members=16)
     for _ in range(240):
@@ -173,7 +169,6 @@ def test_units_feeds_and_nodes_stand_as_they_are_reported():
     assert (hear(SITE.node_ids[3], "ok", 0.0, 1.0).state.node_phase[:, 3] == ON).all()
 
 
-@pytest.mark.xfail(reason="correct() predicts power before it takes the flag, since its refresh went", strict=True)
 def test_a_node_reported_off_says_nothing_about_its_power():
     """Its flag and its meter come in one batch: 0 kW of a stopped node is no news about the node's scale."""
     engine, sync = alone(members=6)

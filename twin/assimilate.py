@@ -7,21 +7,25 @@ scalar observation per component at a time; components do not see each other.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+FLAT_FRAC = 1e-6  # a spread below this share of the least one is rounding, with no direction worth scaling
+
 
 @dataclass(frozen=True)
 class Observed:
-    """Readings of one channel: values (C,), which are present (C,), their error variance, the channel's model noise."""
+    """Readings of one channel: values (C,), which are present (C,), error variance, model noise (one or (C,))."""
 
     value: Array
     present: NDArray[np.bool_]
     error_var: float
-    noise_var: float = 0.0
+    noise_var: float | Array = 0.0
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,28 @@ def update(predicted: Array, observed: Observed, own: list[Array], linked: list[
 
 
 def inflate(array: Array, least_sd: float) -> None:
-    """Widen each component's spread (M, C) to a least standard deviation, in place; an ensemble of one has none."""
-    if len(array) < 2:
+    """Widen each component's spread (M, C) to a least standard deviation, in place; an ensemble of one has none.
+
+    Members that have become equal (clipped at a bound) are spread anew by their place in the ensemble: scaling nothing
+    gives nothing, and a parameter without spread would never listen again.
+    """
+    members = len(array)
+    if members < 2:
         return
     mean = array.mean(axis=0)
     sd = array.std(axis=0)
-    factor = np.where((sd > 0.0) & (sd < least_sd), least_sd / np.where(sd > 0.0, sd, 1.0), 1.0)
+    flat = sd <= FLAT_FRAC * least_sd
+    factor = np.where(~flat & (sd < least_sd), least_sd / np.where(flat, 1.0, sd), 1.0)
     array[...] = mean + (array - mean) * factor
+    if flat.any():
+        which = np.flatnonzero(flat)
+        # neighbours begin at different places, so that their deviations do not all point the same way
+        place = (np.arange(members)[:, None] + which[None, :]) % members
+        array[:, which] = mean[which] + least_sd * _quantiles(members)[place]
+
+
+@lru_cache(maxsize=16)
+def _quantiles(members: int) -> Array:
+    """Return standard-normal quantiles, one per member, with mean 0 and standard deviation 1."""
+    z = np.array([NormalDist().inv_cdf((i + 0.5) / members) for i in range(members)])
+    return np.asarray((z - z.mean()) / z.std())

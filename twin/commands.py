@@ -24,6 +24,8 @@ PORT_PHASES = {
     J.NOT_ARRIVED: "", J.WAITING: "queued", J.RUNNING: "running", J.MOVING: "moving", J.RESTARTING: "running",
     J.HELD: "held", J.DONE: "done",
 }  # fmt: skip
+AT_WORK = (J.RUNNING, J.RESTARTING)  # what the port shows as running
+UNDOABLE = ("hall_setpoint_c", "loop_setpoint_c", "chiller_phase")
 ALL = np.zeros(1, dtype=np.int64)  # the emulated site is one member: row 0
 
 
@@ -36,16 +38,17 @@ class Commands:
         self.epoch = 0
         self.receipts: dict[str, Answer] = {}
         self.content: dict[str, str] = {}
-        self.pending: dict[str, list[int]] = {}
+        self.pending: dict[str, tuple[int, list[int]]] = {}  # target hall (-1: a drain) and jobs
         self.log: list[tuple[int, str, str]] = []
         self.marks: dict[str, dict[str, tuple[float, Flags]]] = {"cordon": {}, "cap": {}}
-        self.before: dict[str, dict[str, NDArray[Any]]] = {}
+        self.changed: dict[str, dict[tuple[str, int], tuple[float, float]]] = {}  # what was and what we set
         self.job_index = {name: j for j, name in enumerate(engine.state.jobs.ids)}
         self.node_index = {name: i for i, name in enumerate(engine.site.node_ids)}
         self.verbs: dict[str, Callable[[str, Answer], tuple[str, str]]] = {
             "cordon": self._cordon, "uncordon": self._uncordon, "cap": self._cap, "uncap": self._uncap,
             "move": self._move, "drain": self._drain, "requeue": self._requeue, "hold_job": self._hold,
             "plant": self._plant, "undo_plant": self._undo_plant, "plant_cannot": self._cannot,
+            "plant_refused": lambda key, args: ("rejected", str(args["why"])),
         }  # fmt: skip
 
     def fence(self, epoch: int) -> bool:
@@ -83,12 +86,27 @@ class Commands:
     def follow(self) -> None:
         """Turn accepted calls into done ones once all their jobs have got where they should."""
         s = self.engine.state
-        for key, jobs in list(self.pending.items()):
+        for key, (hall, jobs) in list(self.pending.items()):
             busy = (s.job_target[0, jobs] >= 0) | (s.job_phase[0, jobs] == J.MOVING) | s.job_drain[0, jobs]
             busy &= s.job_phase[0, jobs] != J.DONE
             if not busy.any():
-                self.receipts[key] = {**self.receipts[key], "status": "done", "at_ms": s.now_ms}
+                status, detail = self._ended(hall, jobs) if hall >= 0 else ("done", self.receipts[key]["detail"])
+                self.receipts[key] = {**self.receipts[key], "status": status, "detail": detail, "at_ms": s.now_ms}
                 del self.pending[key]
+
+    def _ended(self, hall: int, jobs: list[int]) -> tuple[str, str]:
+        """Say how a move ended: how many jobs are in the hall and how many found no room there and stayed."""
+        moved = sum(self._place_of(j) == hall for j in jobs)
+        ended = sum(self._place_of(j) != hall and self.engine.state.job_phase[0, j] == J.DONE for j in jobs)
+        detail = f"{moved} jobs moved to {self.engine.site.hall_ids[hall]}, {len(jobs) - moved - ended} stayed"
+        detail += f", {ended} ended before" if ended else ""
+        return ("done" if moved or ended == len(jobs) else "rejected"), detail
+
+    def _place_of(self, j: int) -> int:
+        """Return the hall that holds a job: its home, else where it runs; -1 where neither."""
+        s = self.engine.state
+        home, node = int(s.job_hall[0, j]), int(s.slot_node[0, s.jobs.slot_start[j]])
+        return home if home >= 0 or node < 0 else int(self.engine.site.node_hall[node])
 
     @property
     def version(self) -> int:
@@ -106,6 +124,8 @@ class Commands:
     def _job(self, j: int, t: J.Jobs, first: int, last: int) -> Answer:
         s, site = self.engine.state, self.engine.site
         phase = PORT_PHASES[int(s.job_phase[0, j])]
+        if phase == "running" and s.job_target[0, j] >= 0:
+            phase = "moving"  # accepted: it waits for its turn and still holds its old nodes
         hall = int(s.job_hall[0, j])
         return {
             "id": t.ids[j], "job_class": t.kinds[j], "hall": site.hall_ids[hall] if hall >= 0 else "",
@@ -118,19 +138,25 @@ class Commands:
         }  # fmt: skip
 
     def nodes(self) -> list[Answer]:
-        """List every node: up, who cordoned it, its cap, whether it is free."""
-        s, d, site = self.engine.state, self.engine.derived, self.engine.site
-        d.refresh()
+        """List every node: up, who cordoned it, its cap, whether a job could have it whole."""
+        s, site = self.engine.state, self.engine.site
         owners: list[list[str]] = [[] for _ in site.node_ids]
         for owner, (_, mask) in sorted(self.marks["cordon"].items()):
             for i in np.flatnonzero(mask):
                 owners[i].append(owner)
+        free = self._free()
         return [
             {"id": n, "hall": site.hall_ids[int(site.node_hall[i])], "up": bool(s.node_phase[0, i] == ON),
-             "cordoned_by": owners[i], "cap_frac": float(s.node_cap_frac[0, i]), "free": bool(d.used_frac[0, i] <= 0.0),
+             "cordoned_by": owners[i], "cap_frac": float(s.node_cap_frac[0, i]), "free": bool(free[i]),
              "gpus": int(site.node_gpus[i])}
             for i, n in enumerate(site.node_ids)
         ]  # fmt: skip
+
+    def _free(self) -> Flags:
+        """Return the nodes that are up, not cordoned and without any job (N,)."""
+        s, d = self.engine.state, self.engine.derived
+        d.refresh()
+        return np.asarray((s.node_phase[0] == ON) & ~s.node_cordon[0] & (d.used_frac[0] <= 0.0))
 
     def person_cordons(self, node: str, who: str) -> None:
         """A person takes a node out of service by hand; no call of a plan undoes that."""
@@ -201,57 +227,120 @@ class Commands:
 
     def _move(self, key: str, args: Answer) -> tuple[str, str]:
         jobs, s = self._jobs(args["jobs"]), self.engine.state
-        hall = self.engine.site.index("hall", str(args["to_hall"]))
-        go = [j for j in jobs if s.job_phase[0, j] in (J.WAITING, J.RUNNING)]
+        hall, concurrent = self.engine.site.index("hall", str(args["to_hall"])), int(args["concurrent"])
+        go, others = self._split(jobs, (J.WAITING, *AT_WORK))
         if not go:
-            raise ValueError("none of these jobs runs or waits")
+            raise ValueError(f"none of these jobs runs or waits{others}")
+        if concurrent < 1:
+            raise ValueError(f"concurrent {concurrent}, allowed 1 or more")
+        self._check_move(go, hall)
         s.job_target[0, go] = hall
-        s.move_limit[0] = int(args["concurrent"])
+        s.move_limit[0] = concurrent
         self.engine.derived.mark(load=True)
-        self.pending[key] = go
-        return "accepted", f"{len(go)} of {len(jobs)} jobs will move to {args['to_hall']}"
+        self.pending[key] = hall, go
+        return "accepted", f"{len(go)} of {len(jobs)} jobs will move to {args['to_hall']}{others}"
+
+    def _split(self, jobs: list[int], phases: tuple[int, ...]) -> tuple[list[int], str]:
+        """Return the jobs in these phases, and the others in words: "; not so: a (held)"; nothing if there are none."""
+        s = self.engine.state
+        go = [j for j in jobs if s.job_phase[0, j] in phases]
+        others = [f"{s.jobs.ids[j]} ({J.PHASE_NAMES[s.job_phase[0, j]]})" for j in jobs if j not in go]
+        return go, f"; left as they are: {', '.join(others)}" if others else ""
+
+    def _check_move(self, go: list[int], hall: int) -> None:
+        """Refuse a move without link or room: whole free nodes, with and without accelerators apart, less promises."""
+        s, t, site = self.engine.state, self.engine.state.jobs, self.engine.site
+        coming = [j for j in go if self._place_of(j) != hall]
+        for j in coming:
+            place = self._place_of(j)
+            if place >= 0 and site.link_gb_per_s[place, hall] <= 0.0:
+                raise ValueError(f"no link leads from {site.hall_ids[place]} to {site.hall_ids[hall]} ({t.ids[j]})")
+        waits = np.isin(s.job_phase[0], (J.WAITING, *AT_WORK, J.HELD)) & (s.job_target[0] == hall)
+        promised = np.setdiff1d(np.flatnonzero(waits), go)
+        free = self._free() & (site.node_hall == hall)
+        for gpu, what in ((False, "without"), (True, "with")):
+            room = int((free & ((site.node_gpus > 0) == gpu)).sum())
+            kept = int(t.width[[j for j in promised if (t.gpus[j] > 0) == gpu]].sum())
+            need = int(t.width[[j for j in coming if (t.gpus[j] > 0) == gpu]].sum())
+            if need and need > room - kept:
+                raise ValueError(
+                    f"no room in {site.hall_ids[hall]}: {need} nodes {what} accelerators wanted,"
+                    f" {room} free, {kept} of them promised"
+                )
 
     def _drain(self, key: str, args: Answer) -> tuple[str, str]:
         jobs, s = self._jobs(args["jobs"]), self.engine.state
-        go = [j for j in jobs if s.job_phase[0, j] == J.RUNNING]
+        go, others = self._split(jobs, AT_WORK)
         s.job_drain[0, go] = True
-        self.pending[key] = go
-        return "accepted", f"{len(go)} of {len(jobs)} jobs stop at their next checkpoint"
+        self.pending[key] = -1, go
+        return "accepted", f"{len(go)} of {len(jobs)} jobs stop at their next checkpoint{others}"
 
     def _requeue(self, key: str, args: Answer) -> tuple[str, str]:
-        jobs, s, d = self._jobs(args["jobs"]), self.engine.state, self.engine.derived
+        jobs, d = self._jobs(args["jobs"]), self.engine.derived
         d.refresh()
-        go = [j for j in jobs if s.job_phase[0, j] in (J.RUNNING, J.RESTARTING)]
+        go, others = self._split(jobs, AT_WORK)
         for j in go:
             requeue(d, j, ALL)
-        return "done", f"{len(go)} jobs in the queue"
+        return "done", f"{len(go)} of {len(jobs)} jobs back in the queue{others}"
 
     def _hold(self, key: str, args: Answer) -> tuple[str, str]:
         jobs, s = self._jobs(args["jobs"]), self.engine.state
         was, now = (J.WAITING, J.HELD) if args.get("held", True) else (J.HELD, J.WAITING)
-        for j in jobs:
-            if s.job_phase[0, j] == was:
-                s.job_phase[0, j] = now
+        go, others = self._split(jobs, (was,))
+        s.job_phase[0, go] = now
         s.dispatch_due[...] = True
         self.engine.derived.mark(load=True)
-        return "done", f"{len(jobs)} jobs"
+        return "done", f"{len(go)} of {len(jobs)} jobs {'held' if now == J.HELD else 'released'}{others}"
 
     def _plant(self, key: str, args: Answer) -> tuple[str, str]:
         step = Action.from_dict(args["step"])
-        if step.kind not in ("start_standby", "set_cooling"):
-            raise ValueError(f"plant control '{step.kind}' is not emulated")
+        self._check_plant(step)
         s = self.engine.state
-        self.before[key] = {name: s.arrays[name].copy() for name in ("hall_setpoint_c", "loop_setpoint_c")}
+        before = {name: s.arrays[name][0].copy() for name in UNDOABLE}
         effects.perform(self.engine, step, ALL, effects.nodes_in(self.engine.site, step.scope))
-        return "done", step.kind
+        changed = {
+            (name, int(i)): (float(before[name][i]), float(s.arrays[name][0, i]))
+            for name in UNDOABLE
+            for i in np.flatnonzero(s.arrays[name][0] != before[name])
+        }
+        if step.kind == "start_standby" and not changed:
+            raise ValueError(f"no chiller stands by for {', '.join(step.scope)}")
+        self.changed[key] = changed
+        return "done", f"{step.kind}: {len(changed)} changed"
+
+    def _check_plant(self, step: Action) -> None:
+        """Refuse in words what the site does not have or does not emulate, before anything is touched."""
+        kinds = {"set_cooling": ("hall", "loop"), "start_standby": ("chiller",)}.get(step.kind)
+        if kinds is None:
+            raise ValueError(f"plant control '{step.kind}' is not emulated")
+        if step.get("fan_frac") is not None:
+            raise ValueError("fan_frac is not emulated: fans follow the air that the racks ask for")
+        for one in step.scope:
+            kind = self.engine.site.kind_of(one)
+            if kind is None:
+                raise ValueError(f"no component '{one}'")
+            if kind not in kinds:
+                raise ValueError(f"{step.kind} of a {kind} ('{one}') is not emulated; it takes {' or '.join(kinds)}")
 
     def _undo_plant(self, key: str, args: Answer) -> tuple[str, str]:
-        before = self.before.pop(str(args["of_key"]), None)
-        if before is None:
+        mine = self.changed.pop(str(args["of_key"]), None)
+        if mine is None:
             return "done", "nothing was done, nothing to undo"
-        for name, array in before.items():
-            self.engine.state.arrays[name][...] = array
-        return "done", "set-points as they were"
+        back = sum(self._put_back(at, *values) for at, values in mine.items())
+        return "done", f"{back} of {len(mine)} changes put back; the others were changed again since"
+
+    def _put_back(self, at: tuple[str, int], was: float, ours: float) -> bool:
+        """Put one component back if it still stands as the call left it; else a later change goes back further."""
+        array, i = self.engine.state.arrays[at[0]], at[1]
+        started = at[0] == "chiller_phase" and array[0, i] == effects.CHILLER_ON
+        if array[0, i] == ours or started:
+            array[0, i] = was
+            return True
+        for later in self.changed.values():
+            if at in later and later[at][0] == ours:
+                later[at] = was, later[at][1]
+                break
+        return False
 
     def _cannot(self, key: str, args: Answer) -> tuple[str, str]:
         return "rejected", f"{args['what']} is not emulated"

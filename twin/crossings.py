@@ -50,7 +50,7 @@ def _stop(d: Derived, stopped: Flags) -> None:
     first = (count > 0) & (s.first_stop_ms < 0)
     s.first_stop_ms[first] = s.grid_ms
     interrupt(d, stopped)
-    d.mark(stopped.any(axis=1))
+    d.mark(np.flatnonzero(stopped.any(axis=1)))
 
 
 def _fail(d: Derived, failed: Flags) -> None:
@@ -63,7 +63,7 @@ def _fail(d: Derived, failed: Flags) -> None:
     s.node_until_ms[row, node] = s.grid_ms + np.ceil(repair_s * 1000.0).astype(np.int64)
     s.node_failures[...] += failed.sum(axis=1)
     interrupt(d, failed)
-    d.mark(failed.any(axis=1))
+    d.mark(np.flatnonzero(failed.any(axis=1)))
 
 
 def _end_phases(d: Derived) -> None:
@@ -193,7 +193,26 @@ def _advance_moves(d: Derived, dt_s: float, choose: Dispatcher) -> None:
         _copy(d, moving, target, count, dt_s)
     wants = (target >= 0) & ((phase == J.RUNNING) | (phase == J.WAITING))
     if wants.any():
-        _start_moves(d, wants, target, s.move_limit - count, choose)
+        source = _sources(d)
+        wants &= ~_drop_idle_moves(d, wants, source, target)
+        _start_moves(d, wants, source, target, s.move_limit - count, choose)
+
+
+def _sources(d: Derived) -> NDArray[np.int64]:
+    """Return the hall that holds each live job's state (M, live): its home, else where it runs; -1 where neither."""
+    s, live = d.state, d.live
+    home = s.job_hall.take(live, axis=1)
+    node = s.slot_node.take(d.slot_start[live], axis=1)
+    return np.where(home >= 0, home, np.where(node >= 0, d.layout.node_hall[np.maximum(node, 0)], -1))
+
+
+def _drop_idle_moves(d: Derived, wants: Flags, source: NDArray[np.int64], target: NDArray[np.int64]) -> Flags:
+    """Forget moves to where the job already is (it is done) and to where no link leads (it stays); return which."""
+    linked = d.site.link_gb_per_s[np.maximum(source, 0), np.maximum(target, 0)] > 0.0
+    idle = wants & (source >= 0) & ((source == target) | ~linked)
+    row, column = np.nonzero(idle)
+    d.state.job_target[row, d.live[column]] = -1
+    return np.asarray(idle)
 
 
 def _copy(d: Derived, moving: Flags, target: NDArray[np.int64], count: NDArray[np.int64], dt_s: float) -> None:
@@ -217,7 +236,12 @@ def _copy(d: Derived, moving: Flags, target: NDArray[np.int64], count: NDArray[n
 
 
 def _start_moves(
-    d: Derived, wants: Flags, target: NDArray[np.int64], room: NDArray[np.int64], choose: Dispatcher
+    d: Derived,
+    wants: Flags,
+    source: NDArray[np.int64],
+    target: NDArray[np.int64],
+    room: NDArray[np.int64],
+    choose: Dispatcher,
 ) -> None:
     """Start the most important moves first while there is room for concurrent ones; a job that finds no place stays."""
     s = d.state
@@ -227,11 +251,17 @@ def _start_moves(
     go[:, order] = ranked & (np.cumsum(ranked, axis=1) <= room[:, None])
     for column in order[go[:, order].any(axis=0)]:
         rows, job = np.flatnonzero(go[:, column]), int(d.live[column])
-        _start_move(d, job, rows, target[rows, column], choose)
+        got = _start_move(d, job, rows, target[rows, column], choose)
+        # the copy is read from here; state that lies nowhere yet (no home, never placed) need not be copied
+        held = source[got, column]
+        s.job_hall[got, job] = held
+        s.job_copy_gb[got, job] = np.where(held >= 0, s.jobs.state_gb[job], 0.0)
 
 
-def _start_move(d: Derived, job: int, rows: NDArray[np.int64], halls: NDArray[np.int64], choose: Dispatcher) -> None:
-    """Stop the job, save it, and reserve its place in the target hall."""
+def _start_move(
+    d: Derived, job: int, rows: NDArray[np.int64], halls: NDArray[np.int64], choose: Dispatcher
+) -> NDArray[np.int64]:
+    """Stop the job, save it, and reserve its place in the target hall; return the rows where it found one."""
     s = d.state
     first, last = int(d.slot_start[job]), int(d.slot_start[job + 1])
     old = s.slot_node[rows, first:last].copy()
@@ -240,12 +270,12 @@ def _start_move(d: Derived, job: int, rows: NDArray[np.int64], halls: NDArray[np
     s.slot_node[rows[missed], first:last] = old[missed]
     s.job_target[rows[missed], job] = -1
     if not len(got):
-        return
+        return got
     was_running = s.job_phase[got, job] == J.RUNNING
     saved = np.where(was_running, s.job_work_s[got, job], s.job_saved_s[got, job])
     s.job_work_s[got, job] = s.job_saved_s[got, job] = saved
     s.job_phase[got, job] = J.MOVING
     s.job_drain[got, job] = False
-    s.job_copy_gb[got, job] = s.jobs.state_gb[job]
     s.dispatch_due[got] = True
     d.mark(got, load=True)
+    return got

@@ -29,7 +29,7 @@ STANDING_FLOW_FRAC = 0.05  # natural draught through a rack whose nodes are all 
 class Segments(NamedTuple):
     """Consecutive segments of an axis: how many, which are not empty, where those begin."""
 
-    count: int
+    size: int
     filled: NDArray[np.intp] | None
     begin: NDArray[np.intp]
 
@@ -54,7 +54,7 @@ def segment_min(values: Array, of: Segments) -> Array:
 def _reduce(how: np.ufunc, values: Array, of: Segments, empty: float) -> Array:
     if of.filled is None:
         return np.asarray(how.reduceat(values, of.begin, axis=1))
-    out = np.full((values.shape[0], of.count), empty)
+    out = np.full((values.shape[0], of.size), empty)
     if len(of.begin):
         out[:, of.filled] = how.reduceat(values, of.begin, axis=1)
     return out
@@ -216,7 +216,9 @@ class Derived:
             self.util_frac[rows], site.node_idle_kw, site.node_peak_kw, site.node_concave_frac
         )
         demand = demand * s.node_power_scale[rows]
-        cap_kw = s.node_cap_frac[rows] * site.node_peak_kw
+        # a cap of 1 means no cap: a member whose nodes draw more than the site file says is not held at its peak
+        cap_frac = s.node_cap_frac[rows]
+        cap_kw = np.where(cap_frac >= 1.0, np.inf, cap_frac * site.node_peak_kw)
         powered = on | (phase == STARTING)
         drawn = np.where(powered, np.minimum(demand, cap_kw), 0.0)
         node_kw = power.psu_input_kw(drawn, site.node_psu_rated_kw, s.node_psu_ok[rows].astype(np.float64))
@@ -249,9 +251,11 @@ class Derived:
         else:
             speed = np.zeros(phase.shape)
         speed = np.where(phase == J.RUNNING, speed, 0.0)
-        # queueing is not an outage: a job counts from its first start on, and while it is interrupted
+        # queueing is not an outage, nor is a hold in the queue: a job counts from its first start on, and while it is
+        # interrupted
         begun = s.job_start_ms[rows].take(self.live, axis=1) >= 0
-        asked = (phase > J.NOT_ARRIVED) & (phase < J.DONE) & ((phase > J.WAITING) | begun)
+        in_queue = (phase == J.WAITING) | (phase == J.HELD)
+        asked = (phase > J.NOT_ARRIVED) & (phase < J.DONE) & (~in_queue | begun)
         demand = np.where(asked, self.weight[self.live], 0.0)
         total = demand.sum(axis=1)
         served = (demand * speed).sum(axis=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,10 @@ from twin.flows import stored_heat_kj
 from twin.store import Batch
 
 Array = NDArray[np.float64]
+Places = NDArray[np.intp]
 
 LATE_MS = 120_000  # an older reading says nothing about now: refused and counted
-OUT_OF_SYNC_SIGMAS = 6.0  # mean |innovation| over its expected size above which the twin is out of sync
+OUT_OF_SYNC_SIGMAS = 3.0  # mean |innovation| over its expected size above which the twin is out of sync
 MEMORY = 0.98  # residual statistics forget with a time constant of about 50 updates
 
 
@@ -46,48 +47,62 @@ OPERATORS: tuple[Operator, ...] = (
         "rack",
         "outlet_c",
         lambda d: d.state.rack_air_c,
-        ("rack_air_c",),
-        ("rack_mass_c", "rack_flow_kw_per_k"),
+        # the air takes its temperature from the equipment within seconds: a correction of the air alone is forgotten
+        # by the next step, and the rack's flow would be blamed for the rest
+        ("rack_air_c", "rack_mass_c"),
+        ("rack_flow_kw_per_k",),
         0.3,
         0.3,
     ),
     Operator("node", "power_kw", lambda d: d.node_kw, (), ("node_power_scale",), 0.02, 0.0),
 )
+UNKNOWN_AT_REST = ("supply_c", "hot_c", "outlet_c")
 FLAGS: tuple[tuple[str, str], ...] = (
     ("chiller", "running"),
     ("cooling_unit", "running"),
     ("node", "ok"),
     ("feed", "ok"),
 )
-LEAST_SD = {"node_power_scale": 0.03, "rack_recirc_frac": 0.005, "rack_flow_kw_per_k": 0.05}
-BOUNDS = {
-    "rack_recirc_frac": (0.0, 0.95), "node_power_scale": (0.3, 3.0), "loop_flow_frac": (0.0, 1.0),
-    "loop_water_kj_per_k": (1.0, 1e9), "rack_flow_kw_per_k": (1e-3, 1e4),
-}  # fmt: skip
+# Positive parameters move in their logarithm, at most by this share in one update: a single bad reading or a passing
+# fault of the model cannot turn a rack into another one.
+RELATIVE = {"rack_flow_kw_per_k": 0.1, "node_power_scale": 0.5, "loop_water_kj_per_k": 0.1}
+LEAST_SD = {"node_power_scale": 0.03, "rack_recirc_frac": 0.005, "rack_flow_kw_per_k": 0.02}  # of RELATIVE: relative
+# Shares of the site's own value: beyond half or double it the site file is wrong, which is for a person to say. The
+# power scale also carries what the twin cannot know of a job's activity.
+SITE_BOUNDS = {"rack_flow_kw_per_k": (0.5, 2.0), "loop_water_kj_per_k": (0.3, 3.0), "node_power_scale": (0.3, 3.0)}
+BOUNDS = {"rack_recirc_frac": (0.0, 0.95), "loop_flow_frac": (0.0, 1.0)}
+FIRST_SD = 5.0  # [K] of a temperature before its first reading: a twin at rest knows nothing of the site's present
 
 
 @dataclass
 class Following:
     """How well one channel is followed: running mean square of residual, of persistence and of what was expected."""
 
+    last: Array  # newest reading of each component, nan before its first
     n: int = 0
     residual2: float = 0.0
     persistence2: float = 0.0
     expected2: float = 0.0
-    last: Array = field(default_factory=lambda: np.zeros(0))
 
-    def note(self, value: Array, difference: Array, expected: Array, present: NDArray[np.bool_]) -> None:
-        """Take one round of innovations of the components that spoke."""
-        if not len(self.last):
-            self.last = np.full(len(present), np.nan)
-        both = present & np.isfinite(self.last)
-        if present.any():
-            self.residual2 = _blend(self.n, self.residual2, float(np.mean(difference[present] ** 2)))
-            self.expected2 = _blend(self.n, self.expected2, float(np.mean(expected[present])))
+    def note(self, at: Places, value: Array, difference: Array, expected: Array, known: NDArray[np.bool_]) -> None:
+        """Take one round of innovations of the components `at`, judged where they had spoken before (`known`)."""
+        if known.any():
+            self.residual2 = _blend(self.n, self.residual2, float(np.mean(difference[known] ** 2)))
+            self.expected2 = _blend(self.n, self.expected2, float(np.mean(expected[known])))
+            change = (value - self.last[at])[known]
+            self.persistence2 = _blend(self.n, self.persistence2, float(np.mean(change**2)))
             self.n += 1
-        if both.any():
-            self.persistence2 = _blend(self.n - 1, self.persistence2, float(np.mean((value - self.last)[both] ** 2)))
-        self.last = np.where(present, value, self.last)
+        self.last[at] = value
+
+
+def _settle(d: Derived, racks: NDArray[np.intp]) -> None:
+    """Let the equipment of racks heard for the first time stand where its power holds it above their air.
+
+    A twin at rest has it at idle; minutes of warming up would be blamed on the rack's flow.
+    """
+    s = d.state
+    excess_k = d.rack_kw[:, racks] / s.rack_ua_kw_per_k[:, racks]
+    s.rack_mass_c[:, racks] = s.rack_air_c[:, racks] + excess_k
 
 
 def _blend(n: int, old: float, new: float) -> float:
@@ -108,10 +123,16 @@ class Synchroniser:
             for i, component in enumerate(site.components(kind))
         }
         self.size = {key: len(site.components(key[0])) for key in keys}
-        self.following = {(o.kind, o.channel): Following() for o in OPERATORS}
+        self.following = {
+            (o.kind, o.channel): Following(np.full(self.size[o.kind, o.channel], np.nan)) for o in OPERATORS
+        }
         self.newest_ms: dict[tuple[str, str], NDArray[np.int64]] = {
             k: np.zeros(n, np.int64) for k, n in self.size.items()
         }
+        self.bounds = dict[str, tuple[float | Array, float | Array]](BOUNDS)
+        for name, (low, high) in SITE_BOUNDS.items():
+            own = getattr(site, name, np.ones(len(site.node_ids)))  # a scale has no value of the site but 1
+            self.bounds[name] = (low * own, high * own)
         self.refused = 0
 
     def correct(self, d: Derived, batch: Batch, now_ms: int) -> None:
@@ -121,11 +142,13 @@ class Synchroniser:
             return
         s = d.state
         before = stored_heat_kj(self.site.hall_plenum_kj_per_k, s)
-        self._set_flags(d, heard)
+        if self._set_flags(d, heard):
+            d.mark()
+        d.refresh()  # nothing to do in a calm tick; a flag, a cap or a job that changed shows in power at once
         for o in OPERATORS:
             if (o.kind, o.channel) in heard:
                 self._apply(d, o, *heard[o.kind, o.channel])
-        for name, (low, high) in BOUNDS.items():
+        for name, (low, high) in self.bounds.items():
             np.clip(s.arrays[name], low, high, out=s.arrays[name])
         s.heat_sync_kj[...] += stored_heat_kj(self.site.hall_plenum_kj_per_k, s) - before
         d.mark()
@@ -151,21 +174,50 @@ class Synchroniser:
         return heard
 
     def _apply(self, d: Derived, o: Operator, value: Array, present: NDArray[np.bool_]) -> None:
-        s = d.state
-        predicted = o.predict(d)
-        # a node that draws nothing says nothing about its scale
-        sound = present & (predicted.mean(axis=0) > 1e-6) if o.kind == "node" else present
-        seen = Observed(value, sound, o.error_sd**2, o.noise_sd**2)
-        innovation = update(predicted, seen, [s.arrays[n] for n in o.own], [s.arrays[n] for n in o.linked])
-        for name in o.linked:
-            if name in LEAST_SD:
-                inflate(s.arrays[name], LEAST_SD[name])
+        """Correct by one channel, only the components that spoke: slow channels take turns."""
+        s, at = d.state, np.flatnonzero(present)
+        predicted = o.predict(d)[:, at]
+        if o.kind == "node":  # a node that draws nothing says nothing about its scale
+            sound = predicted.mean(axis=0) > 1e-6
+            at, predicted = at[sound], predicted[:, sound]
+        if not len(at):
+            return
+        following = self.following[o.kind, o.channel]
+        known = np.isfinite(following.last[at])
+        noise_sd = np.where(known, o.noise_sd, FIRST_SD) if o.channel in UNKNOWN_AT_REST else o.noise_sd
+        own = [s.arrays[n][:, at] for n in o.own]
+        linked = [np.log(s.arrays[n][:, at]) if n in RELATIVE else s.arrays[n][:, at] for n in o.linked]
+        seen = Observed(value[at], np.ones(len(at), dtype=bool), o.error_sd**2, noise_sd**2)
+        innovation = update(predicted, seen, own, linked)
+        for name, new in zip(o.own, own, strict=True):
+            s.arrays[name][:, at] = new
+        for name, new in zip(o.linked, linked, strict=True):
+            self._take(s.arrays[name], name, at, new)
+        if o.channel == "outlet_c":
+            _settle(d, at[~known])
         expected = innovation.variance + o.error_sd**2 + o.noise_sd**2
-        self.following[o.kind, o.channel].note(value, innovation.difference, expected, sound)
+        # persistence says nothing about a first reading, so the twin is not judged by it either
+        following.note(at, value[at], innovation.difference, expected, known)
 
-    def _set_flags(self, d: Derived, heard: dict[tuple[str, str], tuple[Array, NDArray[np.bool_]]]) -> None:
-        """Take states as they are reported: they are facts, not estimates."""
+    def _take(self, array: Array, name: str, at: Places, new: Array) -> None:
+        """Take corrected parameters, relative ones as logarithms: bounded in their step, never without spread."""
+        least_sd = LEAST_SD.get(name, 0.0)
+        if name not in RELATIVE:
+            inflate(new, least_sd)
+            array[:, at] = new
+            return
+        old, most = np.log(array[:, at]), np.log1p(RELATIVE[name])
+        low, high = self.bounds[name]
+        np.clip(new, old - most, old + most, out=new)
+        np.clip(new, np.log(np.asarray(low)[at]), np.log(np.asarray(high)[at]), out=new)
+        inflate(new, least_sd)
+        array[:, at] = np.exp(new)
+
+    def _set_flags(self, d: Derived, heard: dict[tuple[str, str], tuple[Array, NDArray[np.bool_]]]) -> bool:
+        """Take states as they are reported: they are facts, not estimates; tell whether one is news."""
         s = d.state
+        names = ("chiller_phase", "unit_running", "feed_ok", "node_phase")
+        before = [s.arrays[name] for name in names]
         for key, (value, present) in heard.items():
             on = value > 0.5
             if key == ("chiller", "running"):
@@ -181,6 +233,11 @@ class Synchroniser:
             elif key == ("node", "ok"):
                 fallen = np.where(s.node_phase == ON, STOPPED, s.node_phase)
                 s.arrays["node_phase"] = np.where(present, np.where(on, ON, fallen), s.node_phase).astype(np.int8)
+        # a flag that was heard has a new array
+        return any(
+            s.arrays[name] is not old and not np.array_equal(s.arrays[name], old)
+            for name, old in zip(names, before, strict=True)
+        )
 
     def report(self) -> list[dict[str, object]]:
         """Return one row per channel: residual and persistence RMSE, n; simulated sources say so elsewhere."""
