@@ -82,7 +82,9 @@ def _speed(text: str) -> float | None:
 
 
 def run(
-    site: Site = "hall",
+    site: Annotated[
+        str, typer.Option("--site", help="Site file, or the name of a shipped one.", show_default="[site] file")
+    ] = "",
     config: Annotated[str, typer.Option("--config", help="Settings file.")] = "foretwin.toml",
     once: Annotated[bool, typer.Option("--once", help="One tick of the loop, then stop.")] = False,
     seed: Seed = 0,
@@ -91,14 +93,15 @@ def run(
 ) -> int:
     """Run the worker: ingest, sync, score, propose, rehearse, execute what was approved, verify.
 
-    One tick every 15 s of site time.
+    One tick every 15 s of wall-clock time, until interrupted. Settings come from --config (data/foretwin.example.toml
+    shows them), FORETWIN_SECTION__KEY in the environment overrides a key.
 
     \b
     Example:
       foretwin run --site hall --once
     """
     ask = Ask("run", {"site": site, "config": config, "once": once}, seed, json, debug)
-    return front.run(ask, "verbs.run", lambda verb: verb.run(front.home(), site, config, once, front.say))
+    return front.run(ask, "verbs.run", lambda verb: verb.run(front.home(), site, config, once, front.say, seed))
 
 
 def replay(

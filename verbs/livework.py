@@ -21,6 +21,8 @@ SNAPSHOT_EVERY_MS = 10 * 60_000
 SNAPSHOTS_KEPT = 2
 # An older snapshot is left aside: living through the gap would take longer than the readings need to correct a twin.
 OLDEST_SNAPSHOT_MS = 6 * 3_600_000
+# One from the instant that is about to be lived is fine; one from later means that somebody has set the clock back.
+NEWEST_SNAPSHOT_MS = -300_000
 Say = Callable[[str], None]
 
 
@@ -62,7 +64,7 @@ def kept_twin(wiring: Wiring, home: Path, now_ms: int, seed: int, say: Say) -> L
         except ForetwinError as error:
             say(f"snapshot left aside: {error}")
             continue
-        if not 0 <= now_ms - state.now_ms <= OLDEST_SNAPSHOT_MS:
+        if not NEWEST_SNAPSHOT_MS <= now_ms - state.now_ms <= OLDEST_SNAPSHOT_MS:
             say(f"snapshot left aside: {file.name} is {(now_ms - state.now_ms) / 3.6e6:.1f} h old")
             continue
         return LiveTwin(wiring.site, now_ms, state.members, seed, wiring.drivers, state)

@@ -54,10 +54,12 @@ def run(
     """
     told = config_file.load(config, {"site": {"file": site}} if site else {})
     model = load_site(told.site.file)
-    with WorkerLock(home), _stopping(stop or threading.Event()) as stopped:
+    with _stopping(stop or threading.Event()) as stopped, WorkerLock(home):
         live = LiveWorker(home, model, told, say, seed, stopped)
         try:
             live.tick(_grid_ms(live.tick_ms))
+            if once and not live.ticks and not stopped.wait(live.left_s()):  # an earlier worker had this instant
+                live.tick(_grid_ms(live.tick_ms))
             while not once and not stopped.wait(live.left_s()):
                 live.guarded_tick(_grid_ms(live.tick_ms))
             return {"ok": True, "items": live.items(), "ticks": live.ticks, "path": str(home)}
