@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from emulated_world import PERFECT, SITE, Beside, quickly
+from emulated_world import PERFECT, SITE, Beside, emulated, quickly
 from twin_stories import MINUTE_MS, T0_MS
 
-from plant.site import Site
+from plant.site import Site, load_site
 from twin import effects
 from twin.derived import ON, STOPPED
 from twin.engine import Engine, run
@@ -65,6 +65,49 @@ def test_the_twin_comes_nearer_to_the_truth_than_without_readings(followed):
         error, blind = (np.abs(s.arrays[name].mean(axis=0) - truth.arrays[name][0]).mean() for s in
                         (followed.twin.state, free))  # fmt: skip
         assert error < 0.5 * blind, name
+
+
+@pytest.fixture(scope="module")
+def hall_followed() -> Beside:
+    """Half an hour of a calm full-size hall, followed from rest."""
+    beside = Beside(*emulated(5, load_site("hall")), members=8)
+    for _ in range(120):
+        beside.tick()
+    return beside
+
+
+def test_a_hall_is_followed_from_rest_within_half_an_hour(hall_followed):
+    for channel in ("rack.outlet_c", "hall.hot_c", "rack.inlet_c", "loop.supply_c"):
+        row = report(hall_followed)[channel]
+        assert row["rmse"] < 2.0 * row["persistence_rmse"], channel
+
+
+def test_following_a_hall_does_not_bend_its_air_flows(hall_followed):
+    twin, truth = hall_followed.twin.state, hall_followed.emulator.engine.state
+    ratio = twin.rack_flow_kw_per_k.mean(axis=0) / truth.rack_flow_kw_per_k[0]
+    assert np.median(ratio) == pytest.approx(1.0, abs=0.03)
+    assert 0.7 < ratio.min() < ratio.max() < 1.4
+
+
+def test_a_channel_far_from_what_is_expected_is_noticed():
+    engine, sync = alone(members=6)
+    for i in range(12):
+        now_ms = T0_MS + 15 * MINUTE_MS + i * 15_000
+        sync.correct(engine.derived, reading(RACK, "inlet_c", 45.0 if i else 20.0, now_ms=now_ms), now_ms)
+    followed, why = sync.in_sync()
+    assert not followed
+    assert "rack.inlet_c" in why
+
+
+def test_one_reading_bends_a_flow_by_a_tenth_at_most():
+    engine, sync = alone(members=6)
+    s, now_ms = engine.state, T0_MS + 15 * MINUTE_MS
+    for i, value in enumerate((25.0, 200.0)):
+        before = s.rack_flow_kw_per_k.copy()
+        sync.correct(engine.derived, reading(RACK, "outlet_c", value, now_ms=now_ms + i), now_ms + i)
+    ratio = s.rack_flow_kw_per_k / before
+    assert (ratio[:, 0] > 0.85).all()  # a tenth, and the least spread
+    assert (ratio[:, 1:] == 1.0).all()
 
 
 def test_no_parameter_collapses_at_its_bound():

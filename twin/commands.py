@@ -160,9 +160,7 @@ class Commands:
 
     def person_cordons(self, node: str, who: str) -> None:
         """A person takes a node out of service by hand; no call of a plan undoes that."""
-        mask = self._mask([node])
-        self.marks["cordon"][f"person {who}"] = (1.0, mask)
-        self._refresh_marks()
+        self._mark("cordon", f"person {who}", [node], 1.0)
 
     def _mask(self, nodes: list[str]) -> Flags:
         if not nodes:

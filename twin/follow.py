@@ -100,7 +100,9 @@ def _place(s: State, j: int, v: Any, index: dict[str, int], slot: int) -> None:
     s.job_work_s[:, j] = s.job_saved_s[:, j] + float(_told(v, "unsaved_s", 0.0))
     s.job_drain[:, j] = v.phase == "draining"
     phases = {"queued": J.WAITING, "held": J.HELD, "moving": J.RESTARTING, "done": J.DONE}
-    s.job_phase[:, j] = phases.get(v.phase, J.RUNNING)
+    # a job whose move was accepted but has not begun still works where it is: its nodes lie in the hall of its state
+    waits = v.phase == "moving" and all(n.startswith(f"{v.hall}/") for n in v.nodes)
+    s.job_phase[:, j] = J.RUNNING if waits else phases.get(v.phase, J.RUNNING)
     s.job_until_ms[:, j] = s.grid_ms + int(s.jobs.restart_s[j] * 1000)
     nodes = [index[n] for n in v.nodes if n in index][: int(s.jobs.width[j])]
     s.slot_node[:, slot : slot + len(nodes)] = nodes
