@@ -32,11 +32,17 @@ class ServiceRecord:
         )
 
     def recovered_ms(self, after_ms: int, hold_s: float) -> int | None:
-        """Return when the indicator came back for good after its first loss: held for hold_s and to the end seen."""
-        last_bad = max(
-            (t for t, f in zip(self.times_ms, self.frac, strict=True) if t >= after_ms and f < self.limit_frac),
-            default=None,
-        )
-        if last_bad is None or not self.times_ms or self.times_ms[-1] - last_bad < hold_s * 1000:
-            return None
-        return next(t for t in self.times_ms if t > last_bad)
+        """Return when the indicator came back after its first loss and stayed for hold_s; None when it did not.
+
+        What it loses later is in the lost service minutes, not in the time to this recovery.
+        """
+        loss_ms = self.first_loss_ms(after_ms)
+        since_ms = None
+        for at_ms, frac in zip(self.times_ms, self.frac, strict=True):
+            if loss_ms is None or at_ms < loss_ms:
+                continue
+            inside = frac >= self.limit_frac
+            since_ms = (at_ms if since_ms is None else since_ms) if inside else None
+            if since_ms is not None and at_ms - since_ms >= hold_s * 1000:
+                return since_ms
+        return None

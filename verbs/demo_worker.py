@@ -79,6 +79,8 @@ class DemoWorker:
         self.static = StaticAlarm()
         self.teller = Teller(self.say)
         self._posted_s, self._snapshot_ms = 0.0, now_ms
+        world = self.case.world
+        self._repaired_ms = world.at_ms(max(r.at_min for r in world.repairs))
 
     def run(self) -> Measured:
         """Play to the end of the window."""
@@ -98,10 +100,9 @@ class DemoWorker:
 
     def _over(self, now_ms: int) -> bool:
         """The story is over: everything repaired, nothing open, service back inside its limit and held."""
-        repaired_ms = self.case.world.at_ms(max(r.at_min for r in self.case.world.repairs))
         since_ms = self.measured.service.ok_since_ms
-        held = since_ms is not None and now_ms - max(since_ms, repaired_ms) >= 2 * mttr.HOLD_S * 1000
-        return now_ms >= repaired_ms and held and not self.ledger.plans(*OPEN)
+        held = since_ms is not None and now_ms - max(since_ms, self._repaired_ms) >= 2 * mttr.HOLD_S * 1000
+        return now_ms >= self._repaired_ms and held and not self.ledger.plans(*OPEN)
 
     def _tick(self, now_ms: int, ahead: Callable[[], None] | None) -> None:
         m = self.measured
