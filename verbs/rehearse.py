@@ -16,7 +16,7 @@ from predict.score import Scorer
 from recovery.choose import Judged
 from recovery.loop import Settings
 from recovery.propose import Context, propose
-from verbs.demo_worker import MODELS
+from verbs.livework import MODELS
 from verbs.replay_run import TICK_MS, Case, Replay
 
 

@@ -15,7 +15,7 @@ from plant.site import load_site
 from predict import registry
 from recovery import mttr
 from recovery.loop import Settings
-from verbs.demo_worker import MODELS
+from verbs.livework import MODELS
 from verbs.replay_run import Case, Measured, play_foretwin, play_none, seconds
 
 POLICIES = ("none", "foretwin")
