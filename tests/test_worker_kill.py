@@ -74,6 +74,7 @@ def kill_at(home: Path, seen: Folder, moment: Moment) -> bool:
     try:
         while not moment(seen):
             if worker.poll() is not None:
+                assert worker.returncode == 0, (home / "worker.err").read_text()[-2000:]
                 return False
             assert time.monotonic() < until_s, "the moment never came"
             time.sleep(0.002)
