@@ -6,10 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
+from servers import InfluxServer, missing_for_influx
 
 from plant.actions import Action, Plan
 from plant.errors import ConfigError, SiteFileError, StoreUnavailable
@@ -17,6 +19,7 @@ from plant.site import load_site
 from recovery.ledger import Ledger
 from scheduler.simulated import SimulatedScheduler
 from twin.board import Board
+from twin.influx_store import InfluxStore
 from twin.sqlite_store import SqliteStore
 from twin.store import Batch
 from verbs import run as verb
@@ -296,3 +299,51 @@ def test_one_worker_at_a_time_a_dead_one_frees_the_folder_and_a_signal_ends_it_c
     assert (second.returncode, out.strip()) == (0, "True"), err
     assert time.monotonic() - begun_s < 5.0
     assert (home / "worker.lock").read_text() == ""
+
+
+# A real server
+
+
+@pytest.mark.servers
+def test_a_worker_on_influxdb_reads_what_others_wrote_and_outlives_an_outage(tmp_path, monkeypatch):
+    missing = missing_for_influx()
+    if missing:
+        pytest.skip(f"influx: {' and '.join(missing)} not installed (`make servers`)")
+    server = InfluxServer(tmp_path / "influx").start()
+    try:
+        database = server.create_database("telemetry")
+        site, wall_ms = load_site("tiny"), int(time.time() * 1000)
+        kinds = {component: kind for kind in site.kinds for component in site.components(kind)}
+        others = InfluxStore(server.url, database, server.token, site="tiny", spool=tmp_path / "s", kind_of=kinds)
+        config = tmp_path / "x.toml"
+        config.write_text(f"[store]\nkind = 'influx'\nurl = '{server.url}'\ndatabase = '{database}'\n")
+        with pytest.raises(StoreUnavailable):  # without the token
+            once(tmp_path / "home", config)
+        monkeypatch.setenv("FORETWIN_STORE__TOKEN", server.token)
+        monkeypatch.setattr(verb, "_wall_ms", lambda: wall_ms)
+        lines: list[str] = []
+        worker = verb.LiveWorker(tmp_path / "home", site, load(config), lines.append, 0, threading.Event())
+
+        def tick_with_readings() -> int:
+            nonlocal wall_ms
+            wall_ms += 15_000
+            others.write(Batch.from_rows([(wall_ms - 5_000, rack, "inlet_c", 22.0) for rack in site.rack_ids]))
+            others.flush()
+            worker.guarded_tick(verb._grid_ms(worker.tick_ms))
+            return worker.last.readings if worker.last else 0
+
+        assert tick_with_readings() == len(site.rack_ids)
+        server.stop_database()
+        ticks = worker.ticks
+        wall_ms += 15_000
+        worker.guarded_tick(verb._grid_ms(worker.tick_ms))
+        assert worker.ticks == ticks
+        assert any("trying again" in line for line in lines)
+        server.start_database()
+        assert tick_with_readings() == len(site.rack_ids)
+        worker.end()
+        others.close()
+        status = Board(tmp_path / "home" / "telemetry.sqlite", read_only=True).get_json("status").value
+        assert server.token not in str(status) + "".join(lines)
+    finally:
+        server.stop()

@@ -167,7 +167,7 @@ class LiveWorker:
         if not self.scheduler.observe():
             rows.append(_row("missing", "jobs", f"the scheduler {self.told.scheduler.path} knows none"))
         if not self.told.identity.name and not self.told.identity.demo:
-            rows.append(_row("missing", "identity", "the screen is read-only: set [identity] name"))
+            rows.append(_row("missing", "identity", "the screen is read-only: set the name under identity"))
         return rows
 
 
