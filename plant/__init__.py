@@ -1,1 +1,1 @@
-"""What exists, what can happen and how it behaves: sites, channels, incidents, actions, pure physics, streams, errors."""
+"""What exists, what can happen and how it behaves: sites, channels, incidents, actions, physics, streams, errors."""

@@ -16,7 +16,7 @@ from twin.store import Batch
 from twin.sync import Synchroniser
 
 NODES_EVERY_MS = 300_000
-JOBS_EVERY_MS = 120_000
+JOBS_EVERY_MS = 60_000
 
 
 class LiveTwin:
@@ -48,7 +48,7 @@ class LiveTwin:
         self.engine.run(now_ms)
 
     def follow(self, scheduler: SchedulerPort, now_ms: int, version: object = None) -> None:
-        """Take jobs, cordons and caps from the scheduler, at most every two minutes, sooner after an act of ours."""
+        """Take jobs, cordons and caps from the scheduler, at most once a minute, sooner after an act of ours."""
         old_ms = now_ms - self._jobs_ms
         if old_ms >= JOBS_EVERY_MS and (version is None or version != self._jobs_version or old_ms >= NODES_EVERY_MS):
             state = adopt_jobs(self.state, self.site, scheduler.observe())

@@ -101,6 +101,16 @@ def _join(plan: Plan, parts: list[Rehearsal], back: NDArray[np.int64], horizon_s
     return Rehearsal(plan, costs, peak, recovery, stop, len(back), horizon_s)
 
 
+def warm(workers: int) -> None:
+    """Start the worker processes before they are needed: the first rehearsal then does not wait for their imports."""
+    if workers > 1:
+        joblib.Parallel(n_jobs=workers)(joblib.delayed(_ready)() for _ in range(workers))
+
+
+def _ready() -> bool:
+    return True
+
+
 def widen(state: State, members: int) -> State:
     """Return a fork with that many rows: live members first, then copies under new member ids."""
     live = state.members

@@ -265,7 +265,7 @@ def _start_move(
     s = d.state
     first, last = int(d.slot_start[job]), int(d.slot_start[job + 1])
     old = s.slot_node[rows, first:last].copy()
-    got = place(d, job, rows, halls, choose)
+    got, _ = place(d, job, rows, halls, choose)
     missed = ~np.isin(rows, got)
     s.slot_node[rows[missed], first:last] = old[missed]
     s.job_target[rows[missed], job] = -1

@@ -118,6 +118,9 @@ class Derived:
         self.node_keys = layout.node_keys
         self.slot_start = state.jobs.slot_start
         self.weight = state.jobs.weight
+        t = state.jobs
+        shapes = np.stack([t.share_frac, t.gpus / np.maximum(t.width, 1)], axis=1)
+        self.job_shape = np.unique(shapes, axis=0, return_inverse=True)[1].reshape(-1)
         self.has_profiles = bool(state.jobs.profile_start[-1])
         self._profile_due_ms = 0
         self._air_dt_s = 0.0
@@ -139,7 +142,8 @@ class Derived:
         self._rack_step = thermal.RackStep(*(np.zeros((m, racks)) for _ in range(6)))
         self._load_dirty, self._power_dirty = np.ones(m, dtype=bool), np.ones(m, dtype=bool)
         self._air_dirty = np.ones(m, dtype=bool)
-        self._live_dirty = True
+        self.on_frac = np.zeros((m, racks))
+        self._live_dirty, self._halls_dirty = True, False
 
     def mark(self, rows: Rows | None = None, *, load: bool = False, live: bool = False) -> None:
         """Say that nodes (with load: jobs) of some member rows changed; live: a job arrived or ended."""
@@ -148,6 +152,10 @@ class Derived:
         if load:
             self._load_dirty[at] = True
         self._live_dirty = self._live_dirty or live
+
+    def mark_air(self) -> None:
+        """Say that air flows or thermal parameters of racks and halls changed, but no power."""
+        self._halls_dirty = True
 
     def refresh_load(self) -> None:
         """Compute again where jobs are, and nothing else: enough to place them within a step."""
@@ -161,6 +169,9 @@ class Derived:
     def refresh(self) -> None:
         """Compute again what is dirty."""
         self.refresh_load()
+        if self._halls_dirty:
+            # rows whose power is dirty too are done again below
+            self._refresh_air(slice(None))
         if self._power_dirty.any():
             self._refresh_power(_rows(self._power_dirty))
 
@@ -235,12 +246,19 @@ class Derived:
         self.rack_stop_c[rows] = segment_min(stop_c, lay.rack_nodes)
         ends = np.where((phase == STARTING) | (phase == FAILED), s.node_until_ms[rows], NEVER_MS)
         self.next_up_ms[rows] = ends.min(axis=1)
-        flow = s.rack_flow_kw_per_k[rows] * (STANDING_FLOW_FRAC + (1.0 - STANDING_FLOW_FRAC) * on_frac)
-        self.rack_flow[rows] = flow
+        self.on_frac[rows] = on_frac
         self._refresh_jobs(rows)
-        self._refresh_halls(rows, flow)
+        self._refresh_air(rows)
         self._power_dirty[rows] = False
+
+    def _refresh_air(self, rows: Rows) -> None:
+        s = self.state
+        share = STANDING_FLOW_FRAC + (1.0 - STANDING_FLOW_FRAC) * self.on_frac[rows]
+        flow = s.rack_flow_kw_per_k[rows] * share
+        self.rack_flow[rows] = flow
+        self._refresh_halls(rows, flow)
         self._air_dirty[rows] = True
+        self._halls_dirty = False
 
     def _refresh_jobs(self, rows: Rows) -> None:
         s, phase, at = self.state, self.live_phase[rows], self.slot_at[rows]

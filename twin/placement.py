@@ -23,14 +23,16 @@ def node_fits(d: Derived, job: int, rows: Ints, halls: Ints) -> Flags:
     return np.asarray(fits & ((halls[:, None] < 0) | (d.layout.node_hall == halls[:, None])))
 
 
-def place(d: Derived, job: int, rows: Ints, halls: Ints, choose: Dispatcher) -> Ints:
-    """Give nodes to a job in the rows where it fits; return those rows. Room is taken at once."""
+def place(d: Derived, job: int, rows: Ints, halls: Ints, choose: Dispatcher) -> tuple[Ints, Ints]:
+    """Give nodes to a job in the rows where it fits; return those rows and the others. Room is taken at once."""
     served, nodes = choose(node_fits(d, job, rows, halls), int(d.state.jobs.width[job]))
     got = rows[served]
+    if not len(got):
+        return got, rows
     first = int(d.slot_start[job])
     d.state.slot_node[got, first : first + nodes.shape[1]] = nodes
     d.used_frac[got[:, None], nodes] += d.state.jobs.share_frac[job]
-    return got
+    return got, rows[~served]
 
 
 def release(d: Derived, job: int, rows: Ints) -> None:
@@ -56,8 +58,9 @@ def dispatch(d: Derived, choose: Dispatcher) -> None:
             job = int(d.live[column])
             rows = full.without(d, job, due[hopeful[:, column]])
             if len(rows):
-                got = place(d, job, rows, s.job_hall[rows, job], choose)
-                full.note(d, job, np.setdiff1d(rows, got))
+                got, missed = place(d, job, rows, s.job_hall[rows, job], choose)
+                if len(missed):
+                    full.note(d, job, missed)
                 if len(got):
                     _begin(d, job, got)
     s.dispatch_due[...] = False
@@ -93,17 +96,18 @@ class Full:
     def __init__(self, members: int, halls: int) -> None:
         """Nothing has failed yet."""
         self.shape = (members, halls + 1)
-        self.width: dict[tuple[float, float], Ints] = {}
+        self.width: dict[int, Ints] = {}
 
     def _failed(self, d: Derived, job: int) -> Ints:
-        t = d.state.jobs
-        key = (float(t.share_frac[job]), float(t.gpus[job] / t.width[job]))
+        key = int(d.job_shape[job])
         if key not in self.width:
             self.width[key] = np.full(self.shape, np.iinfo(np.int64).max)
         return self.width[key]
 
     def without(self, d: Derived, job: int, rows: Ints) -> Ints:
         """Return the rows in which no job like this one has failed."""
+        if int(d.job_shape[job]) not in self.width:
+            return rows
         failed_width = self._failed(d, job)[rows, d.state.job_hall[rows, job]]
         return np.asarray(rows[failed_width > d.state.jobs.width[job]])
 

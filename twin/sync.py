@@ -16,6 +16,7 @@ from twin.flows import stored_heat_kj
 from twin.store import Batch
 
 Array = NDArray[np.float64]
+Heard = dict[tuple[str, str], tuple[Array, NDArray[np.bool_]]]
 Places = NDArray[np.intp]
 
 LATE_MS = 120_000  # an older reading says nothing about now: refused and counted
@@ -71,6 +72,8 @@ LEAST_SD = {"node_power_scale": 0.03, "rack_recirc_frac": 0.005, "rack_flow_kw_p
 # power scale also carries what the twin cannot know of a job's activity.
 SITE_BOUNDS = {"rack_flow_kw_per_k": (0.5, 2.0), "loop_water_kj_per_k": (0.3, 3.0), "node_power_scale": (0.3, 3.0)}
 BOUNDS = {"rack_recirc_frac": (0.0, 0.95), "loop_flow_frac": (0.0, 1.0)}
+NODE_POWER = ("node", "power_kw")
+NODE_POWER_EVERY_MS = 60_000  # a node's own scale is slow: its readings are taken in together once a minute
 FIRST_SD = 5.0  # [K] of a temperature before its first reading: a twin at rest knows nothing of the site's present
 
 
@@ -134,6 +137,9 @@ class Synchroniser:
             own = getattr(site, name, np.ones(len(site.node_ids)))  # a scale has no value of the site but 1
             self.bounds[name] = (low * own, high * own)
         self.refused = 0
+        self._node_ms = 0
+        self._excess_kw = np.zeros(len(site.node_ids))
+        self._excess_from = np.zeros(len(site.node_ids), dtype=bool)
 
     def correct(self, d: Derived, batch: Batch, now_ms: int) -> None:
         """Correct d.state by a batch of readings, in place; the energy ledger takes the increment."""
@@ -145,17 +151,24 @@ class Synchroniser:
         if self._set_flags(d, heard):
             d.mark()
         d.refresh()  # nothing to do in a calm tick; a flag, a cap or a job that changed shows in power at once
+        self._gather(d, heard, now_ms)
+        touched = set[str]()
         for o in OPERATORS:
             if (o.kind, o.channel) in heard:
                 self._apply(d, o, *heard[o.kind, o.channel])
-        for name, (low, high) in self.bounds.items():
+                touched.update(o.own, o.linked)
+        for name in touched & set(self.bounds):
+            low, high = self.bounds[name]
             np.clip(s.arrays[name], low, high, out=s.arrays[name])
         s.heat_sync_kj[...] += stored_heat_kj(self.site.hall_plenum_kj_per_k, s) - before
-        d.mark()
+        if "node_power_scale" in touched:
+            d.mark()
+        else:
+            d.mark_air()
 
-    def _sort(self, batch: Batch, now_ms: int) -> dict[tuple[str, str], tuple[Array, NDArray[np.bool_]]]:
+    def _sort(self, batch: Batch, now_ms: int) -> Heard:
         """Return newest value and presence per channel; readings too late or older than a used one are refused."""
-        heard: dict[tuple[str, str], tuple[Array, NDArray[np.bool_]]] = {}
+        heard: Heard = {}
         rows = zip(
             batch.time_ms.tolist(), batch.component.tolist(), batch.channel.tolist(), batch.value.tolist(), strict=True
         )
@@ -172,6 +185,17 @@ class Synchroniser:
                 heard[key] = np.zeros(self.size[key]), np.zeros(self.size[key], dtype=bool)
             heard[key][0][i], heard[key][1][i] = value, True
         return heard
+
+    def _gather(self, d: Derived, heard: Heard, now_ms: int) -> None:
+        """Keep what node powers said against the twin at their time, and hand it on once a minute."""
+        mean_kw = d.node_kw.mean(axis=0)
+        if NODE_POWER in heard:
+            value, present = heard.pop(NODE_POWER)
+            self._excess_kw = np.where(present, value - mean_kw, self._excess_kw)
+            self._excess_from |= present
+        if self._excess_from.any() and now_ms - self._node_ms >= NODE_POWER_EVERY_MS:
+            heard[NODE_POWER] = np.maximum(mean_kw + self._excess_kw, 0.0), self._excess_from
+            self._excess_from, self._node_ms = np.zeros(len(mean_kw), dtype=bool), now_ms
 
     def _apply(self, d: Derived, o: Operator, value: Array, present: NDArray[np.bool_]) -> None:
         """Correct by one channel, only the components that spoke: slow channels take turns."""
@@ -213,7 +237,7 @@ class Synchroniser:
         inflate(new, least_sd)
         array[:, at] = np.exp(new)
 
-    def _set_flags(self, d: Derived, heard: dict[tuple[str, str], tuple[Array, NDArray[np.bool_]]]) -> bool:
+    def _set_flags(self, d: Derived, heard: Heard) -> bool:
         """Take states as they are reported: they are facts, not estimates; tell whether one is news."""
         s = d.state
         names = ("chiller_phase", "unit_running", "feed_ok", "node_phase")

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -17,6 +18,7 @@ from typing import Any
 
 from plant.errors import ConfigError, StoreUnavailable
 from recovery.loop import Settings
+from recovery.rehearse import warm
 from verbs.demo_site import ADDRESS_FILE, Stage
 from verbs.demo_worker import DemoWorker, Pace
 from verbs.replay_run import Measured, play_none, seconds
@@ -39,7 +41,7 @@ def run(
     human_s: float = 120.0,
     seed: int = 0,
     port: int = 8501,
-    finalists: int = 256,
+    finalists: int = 64,
     workers: int = 2,
     say: Say = print,
 ) -> dict[str, Any]:
@@ -54,8 +56,9 @@ def run(
         (folder / f"{name}.json").write_text(json.dumps(asdict(told)))
     settings = Settings(finalists=finalists, workers=workers, seed=seed)
     with ProcessPoolExecutor(1) as pool, emulated_site(folder), app(folder, port, headless, say):
-        aside = pool.submit(_aside, stage)
-        worker = DemoWorker(folder, stage, pace, settings, say)
+        aside = Aside(pool, stage)
+        threading.Thread(target=warm, args=(workers,), daemon=True).start()
+        worker = DemoWorker(folder, stage, pace, settings, say, aside.begin)
         measured = worker.run()
         results = report(worker, measured, aside)
         worker.end(results)
@@ -121,8 +124,24 @@ def _single_thread() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
+class Aside:
+    """What is computed beside the demo, in a process of its own, once the rehearsals no longer need both cores."""
+
+    def __init__(self, pool: ProcessPoolExecutor, stage: Stage) -> None:
+        """Nothing runs yet."""
+        self.pool, self.stage = pool, stage
+        self.future: Future[tuple[Measured, dict[str, Any]]] | None = None
+
+    def begin(self) -> Future[tuple[Measured, dict[str, Any]]]:
+        """Start it, once."""
+        if self.future is None:
+            self.future = self.pool.submit(_aside, self.stage)
+        return self.future
+
+
 def _aside(stage: Stage) -> tuple[Measured, dict[str, Any]]:
     """What is computed beside the demo: the same world with nobody acting, and the twin on a real week."""
+    os.nice(10)  # the worker and the site go first
     return play_none(stage.case()), real_week()
 
 
@@ -138,9 +157,9 @@ def real_week() -> dict[str, Any]:
     return {"rows": [{k: row.get(k) for k in kept} for row in rows]}
 
 
-def report(worker: DemoWorker, m: Measured, aside: Future[tuple[Measured, dict[str, Any]]]) -> dict[str, Any]:
+def report(worker: DemoWorker, m: Measured, aside: Aside) -> dict[str, Any]:
     """Return the results object; times count from the fault, negative before it."""
-    nothing, sync = aside.result()
+    nothing, sync = aside.begin().result()
     found, base = m.recovery(), nothing.recovery()
     stop_ms = int(nothing.truth["first_stop_ms"])
     return {

@@ -50,6 +50,7 @@ class DemoWorker:
     pace: Pace
     settings: Settings
     say: Callable[[str], None]
+    planned: Callable[[], object] | None = None  # called once, when the first plans have been rehearsed
     case: Case = field(init=False)
     measured: Measured = field(init=False)
 
@@ -112,6 +113,8 @@ class DemoWorker:
         note_alerts(m, self.case, tick.alerts)
         if tick.proposed and not m.plans:
             m.plans = [j.as_dict() for j in tick.proposed]
+            if self.planned is not None:
+                self.planned()
         if self.pace.auto_approve:
             approve_when_due(self.ledger, now_ms, self.pace.human_s)
         self.teller.tick(tick, f"{(now_ms - m.t0_ms) / 60000.0:+.1f} min")

@@ -53,6 +53,8 @@ def run(
     unknown policy.
     """
     names = [check_policy(name) for name in policies]
+    for each in ids:
+        load_incident(each)
     asked = [Asked(i, seed + k, name) for i in ids for k in range(seeds) for name in names]
     ours = next((name for name in names if name.startswith("foretwin")), None)
     if ours is not None:
