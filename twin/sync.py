@@ -74,6 +74,7 @@ SITE_BOUNDS = {"rack_flow_kw_per_k": (0.5, 2.0), "loop_water_kj_per_k": (0.3, 3.
 BOUNDS = {"rack_recirc_frac": (0.0, 0.95), "loop_flow_frac": (0.0, 1.0)}
 NODE_POWER = ("node", "power_kw")
 NODE_POWER_EVERY_MS = 60_000  # a node's own scale is slow: its readings are taken in together once a minute
+JUMP_SIGMAS = 5.0
 FIRST_SD = 5.0  # [K] of a temperature before its first reading: a twin at rest knows nothing of the site's present
 
 
@@ -90,7 +91,9 @@ class Following:
     def note(self, at: Places, value: Array, difference: Array, expected: Array, known: NDArray[np.bool_]) -> None:
         """Take one round of innovations of the components `at`, judged where they had spoken before (`known`)."""
         if known.any():
-            self.residual2 = _blend(self.n, self.residual2, float(np.mean(difference[known] ** 2)))
+            # a single jump (a fault) counts for a bounded amount: only a divergence that lasts is one of the twin
+            squared = np.minimum(difference[known] ** 2, JUMP_SIGMAS**2 * expected[known])
+            self.residual2 = _blend(self.n, self.residual2, float(np.mean(squared)))
             self.expected2 = _blend(self.n, self.expected2, float(np.mean(expected[known])))
             change = (value - self.last[at])[known]
             self.persistence2 = _blend(self.n, self.persistence2, float(np.mean(change**2)))

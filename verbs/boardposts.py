@@ -29,7 +29,7 @@ class Trend:
         s, d, site = worker.twin.state, worker.twin.engine.derived, worker.w.site
         self.minutes.append(now_ms)
         self._add("service_frac", float(s.service_frac.mean()))
-        self._add("power_kw", float(d.facility_kw.sum(axis=1).mean()))
+        self._add("power_kw", float(d.hall_kw.sum(axis=1).mean()))
         for i, loop in enumerate(site.loop_ids):
             self._add(f"loop_supply_c/{loop}", float(s.loop_supply_c[:, i].mean()))
         inlet = s.rack_inlet_c.mean(axis=0)
