@@ -25,7 +25,16 @@ from twin.sqlite_store import SqliteStore
 from verbs.boardposts import Poster
 from verbs.demo_site import SiteLink, Stage
 from verbs.livework import SNAPSHOT_EVERY_MS, Teller, keep_twin, shipped_scorer, start_worker
-from verbs.replay_run import TICK_MS, Case, Measured, StaticAlarm, approve_when_due, conclude, note_alerts
+from verbs.replay_run import (
+    THINKING_MS,
+    TICK_MS,
+    Case,
+    Measured,
+    StaticAlarm,
+    approve_when_due,
+    conclude,
+    note_alerts,
+)
 from verbs.worker_lock import WorkerLock
 
 POST_EVERY_S = 0.5
@@ -140,7 +149,7 @@ class DemoWorker:
         if time.monotonic() - self._posted_s >= POST_EVERY_S or now_ms >= self.end_ms:
             self.poster.post(self.worker, now_ms, _wall_ms(), "slowed" if spent_s > due_s > 0.0 else "running")
             self._posted_s = time.monotonic()
-        while self.pace.wait and not self.pace.auto_approve and self._awaiting():
+        while self.pace.wait and not self.pace.auto_approve and self._awaiting(now_ms):
             self.teller.once(f"waiting {now_ms}", "a plan waits: approve or reject it in the app; the clock waits too")
             self.poster.post(self.worker, now_ms, _wall_ms(), "waiting")
             time.sleep(0.5)
@@ -148,10 +157,13 @@ class DemoWorker:
         if left_s > 0.0:  # even a sleep of nothing gives the core away
             time.sleep(left_s)
 
-    def _awaiting(self) -> bool:
-        """A recommended plan waits: not doing nothing, not held back by the gate."""
+    def _awaiting(self, now_ms: int) -> bool:
+        """A recommended plan waits (not doing nothing, not held back) and the thinking charged for it is over."""
         return any(
-            r.rank == 0 and r.label != "do_nothing" and not (r.rehearsal or {}).get("gate_reasons")
+            r.rank == 0
+            and r.label != "do_nothing"
+            and not (r.rehearsal or {}).get("gate_reasons")
+            and now_ms - r.created_ms >= THINKING_MS
             for r in self.ledger.waiting()
         )
 

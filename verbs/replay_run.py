@@ -34,6 +34,7 @@ TAIL_MIN = 120.0  # after the last repair: time to restart and to hold
 QUIET_MIN = -60.0  # where a quiet replay starts, beside an incident whose first sign is near its trip
 BUSY_FRAC = {"victim": 0.6, "other": 0.2}  # how full the halls are [assumed]; the sister hall is kept half-empty
 TICK_MS = int(TICK_S * 1000)
+THINKING_MS = int(1000 * sum(mttr.CHARGED_S[part] for part in ("diagnose_s", "plan_s", "rehearse_s")))
 APPROVER = "demo operator (automatic)"
 
 
@@ -209,11 +210,10 @@ def is_right(case: Case, component: str) -> bool:
 
 def approve_when_due(ledger: Ledger, now_ms: int, human_s: float) -> None:
     """Approve the recommended plan once thinking and human time have passed since it was proposed."""
-    charged_s = sum(mttr.CHARGED_S[name] for name in ("diagnose_s", "plan_s", "rehearse_s"))
     for row in ledger.waiting():
         shown = row.rehearsal or {}
         good = row.rank == 0 and not shown.get("gate_reasons") and row.label != "do_nothing"
-        if good and now_ms - row.created_ms >= (charged_s + human_s) * 1000:
+        if good and now_ms - row.created_ms >= THINKING_MS + human_s * 1000:
             ledger.decide(row.id, APPROVER, "approve", "best of the rehearsed plans", now_ms)
             return
 
