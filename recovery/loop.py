@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from plant.actions import DO_NOTHING, Plan
-from plant.errors import PlanRejected
+from plant.errors import PlanRejected, StoreUnavailable
 from plant.site import Site
 from predict.alarms import Alert
 from predict.score import Scorer
@@ -109,7 +109,11 @@ class Worker:
         version: tells whether the scheduler changed since the last tick, None when it cannot tell. ahead: called once
         jobs and readings of now are in.
         """
-        readings = self.look(now_ms, version, ahead)
+        try:
+            readings = self.look(now_ms, version, ahead)
+        except StoreUnavailable:
+            self._execute(now_ms)  # stale readings start nothing, but undoing must not wait for a database
+            raise
         proposed = self._plan(now_ms)
         progress = self._execute(now_ms)
         return Tick(now_ms, self.watch.alerts, self.service.frac[-1], readings, proposed, progress)
