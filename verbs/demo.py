@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -49,6 +50,7 @@ def run(
 
     speed: site seconds per wall second, None as fast as it goes. human_s: decision time charged when auto_approve.
     """
+    stop_cleanly()
     stage = Stage(site, incident, seed)
     folder = fresh_home(home)
     pace = Pace(None if headless else speed, auto_approve, human_s, wait=not (no_wait or headless))
@@ -67,6 +69,17 @@ def run(
         if not headless:
             _stay(folder, port, say)
     return results
+
+
+def stop_cleanly() -> None:
+    """Let a request to end, also one by signal, take the site and the app along instead of leaving them behind."""
+
+    def leave(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, leave)
+        signal.signal(signal.SIGINT, leave)
 
 
 def fresh_home(home: Path) -> Path:
