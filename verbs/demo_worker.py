@@ -19,6 +19,7 @@ from recovery import mttr
 from recovery.emulated_plant import EmulatedPlant
 from recovery.ledger import Ledger
 from recovery.loop import OPEN, Settings, Wiring
+from recovery.service import ServiceRecord
 from scheduler.emulated import EmulatedScheduler
 from twin.board import Board
 from twin.sqlite_store import SqliteStore
@@ -34,6 +35,7 @@ from verbs.replay_run import (
     approve_when_due,
     conclude,
     note_alerts,
+    onset_ms,
 )
 from verbs.worker_lock import WorkerLock
 
@@ -85,7 +87,7 @@ class DemoWorker:
             "speed": self.pace.speed or "max", "autonomy": self.ledger.autonomy,
         }  # fmt: skip
         self.poster = Poster(self.board, fixed)
-        self.measured = Measured("foretwin", self.truth, _service(self.board), _onset_ms(self.case))
+        self.measured = Measured("foretwin", self.truth, _service(self.board), onset_ms(self.case))
         self.static = StaticAlarm()
         self.teller = Teller(self.say)
         self._posted_s, self._snapshot_ms = 0.0, now_ms
@@ -178,15 +180,8 @@ def _wall_ms() -> int:
     return int(time.time() * 1000)
 
 
-def _onset_ms(case: Case) -> int:
-    world = case.world
-    return world.at_ms(min(cause.at_min for cause in world.causes))
-
-
-def _service(board: Board) -> Any:
+def _service(board: Board) -> ServiceRecord:
     """Return the service record of an earlier worker, or an empty one."""
-    from recovery.service import ServiceRecord
-
     posted = board.get_json("service")
     record = ServiceRecord()
     for at_ms, frac in zip(*(posted.value["times_ms"], posted.value["frac"]) if posted else ((), ()), strict=True):
@@ -207,4 +202,4 @@ if __name__ == "__main__":
         lambda line: print(line, file=sys.stderr, flush=True),
     )  # fmt: skip
     measured = worker.run()
-    print(json.dumps({"outcome": measured.recovery().outcome, "mttr": mttr.HOLD_S}))
+    print(json.dumps({"outcome": measured.recovery().outcome, "mttr_s": measured.recovery().mttr_s}))
