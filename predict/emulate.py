@@ -16,10 +16,10 @@ from plant.cooling import loop_pressure_kpa
 from plant.site import Site
 from predict.histories import History
 from predict.watched import WATCHES
-from twin.derived import STOPPED
 from twin.emulated_jobs import emulated_jobs
 from twin.engine import run
 from twin.ensemble import Spread, make_state
+from twin.nodephase import STOPPED
 from twin.sensors import Quality
 from twin.state import State
 

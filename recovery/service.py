@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from twin.crossings import SERVICE_LIMIT_FRAC
+from twin.job_lives import SERVICE_LIMIT_FRAC
 
 
 @dataclass

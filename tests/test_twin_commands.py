@@ -14,11 +14,11 @@ from recovery.emulated_plant import EmulatedPlant
 from scheduler.emulated import EmulatedScheduler
 from twin import effects
 from twin import jobs as J
-from twin.derived import STOPPED
 from twin.engine import Engine, run
 from twin.ensemble import make_state
 from twin.follow import adopt_jobs
 from twin.jobs import make_jobs
+from twin.nodephase import STOPPED
 
 EAST, WEST = "r/east", "r/west"
 KEY, OTHER = "aaaaaaaaaaaaaaaa:0", "bbbbbbbbbbbbbbbb:0"

@@ -9,10 +9,10 @@ from twin_stories import MINUTE_MS, T0_MS
 
 from plant.site import Site, load_site
 from twin import effects
-from twin.derived import ON, STOPPED
 from twin.engine import Engine, run
 from twin.ensemble import make_state
 from twin.flows import stored_heat_kj
+from twin.nodephase import ON, STOPPED
 from twin.store import Batch
 from twin.sync import LATE_MS, Synchroniser
 

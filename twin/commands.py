@@ -14,8 +14,8 @@ from plant.actions import Action
 from plant.errors import ForetwinError
 from twin import effects
 from twin import jobs as J
-from twin.derived import ON
 from twin.engine import Engine
+from twin.nodephase import ON
 from twin.placement import requeue
 
 Flags = NDArray[np.bool_]

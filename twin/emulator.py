@@ -16,11 +16,11 @@ from plant.incident import ResolvedIncident
 from plant.site import Site
 from twin import story
 from twin.commands import Commands
-from twin.derived import ON
 from twin.drivers import Drivers
 from twin.emulated_jobs import emulated_jobs
 from twin.engine import Engine
 from twin.ensemble import Spread, make_state
+from twin.nodephase import ON
 from twin.sensors import Quality, Sensors
 from twin.store import Batch, Event, Store
 

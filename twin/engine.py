@@ -15,10 +15,12 @@ from plant.errors import SnapshotMismatch
 from plant.site import Site
 from twin import flows
 from twin.agenda import Entry
-from twin.crossings import cross_jobs, cross_nodes, note_service
-from twin.derived import Derived, layout_of
+from twin.derived import Derived
 from twin.dispatch import Dispatcher, first_fit
 from twin.drivers import Drivers, constant
+from twin.job_lives import cross_jobs, note_service
+from twin.layout import layout_of
+from twin.node_lives import cross_nodes
 from twin.placement import dispatch
 from twin.processes import CUTS, LIVES, Turn
 from twin.state import State

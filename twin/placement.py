@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin import jobs as J
-from twin.derived import ON, Derived, segment_sum
+from twin.derived import Derived
 from twin.dispatch import Dispatcher
+from twin.layout import segment_sum
+from twin.nodephase import ON
 
 Flags = NDArray[np.bool_]
 Ints = NDArray[np.int64]

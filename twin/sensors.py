@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from plant import cooling, streams
 from plant.site import Site
-from twin.derived import ON, Derived, segment_sum
+from twin.derived import Derived
+from twin.layout import segment_sum
+from twin.nodephase import ON
 from twin.store import Batch
 
 Array = NDArray[np.float64]

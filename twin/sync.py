@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from plant.site import Site
 from twin import effects
 from twin.assimilate import Observed, inflate, update
-from twin.derived import ON, STOPPED, Derived
+from twin.derived import Derived
 from twin.flows import stored_heat_kj
+from twin.nodephase import ON, STOPPED
 from twin.store import Batch
 
 Array = NDArray[np.float64]

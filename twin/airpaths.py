@@ -1,0 +1,61 @@
+"""Air through racks, halls and cooling units, and the step coefficients that follow. A part of `Derived`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from plant import cooling, thermal
+from twin.layout import Array, Rows, segment_sum, some_rows
+
+if TYPE_CHECKING:
+    from twin.derived import Derived
+
+STANDING_FLOW_FRAC = 0.05  # natural draught through a rack whose nodes are all off [assumed]
+
+
+def refresh_air(d: Derived, rows: Rows) -> None:
+    """Compute air flows of racks, units and halls of some member rows."""
+    s = d.state
+    share = STANDING_FLOW_FRAC + (1.0 - STANDING_FLOW_FRAC) * d.on_frac[rows]
+    flow = s.rack_flow_kw_per_k[rows] * share
+    d.rack_flow[rows] = flow
+    _refresh_halls(d, rows, flow)
+    d.air_dirty[rows] = True
+    d.halls_dirty = False
+
+
+def _refresh_halls(d: Derived, rows: Rows, flow: Array) -> None:
+    s, lay = d.state, d.layout
+    fresh = 1.0 - s.rack_recirc_frac[rows]
+    wanted = segment_sum(flow * fresh, lay.hall_racks)
+    running = s.unit_running[rows]
+    available = segment_sum(np.where(running, s.unit_flow_kw_per_k[rows], 0.0), lay.hall_units)
+    share = cooling.cold_share_frac(available, wanted)
+    unit_flow = share * wanted
+    d.unit_flow[rows] = unit_flow
+    d.cold_frac[rows] = share.take(d.site.rack_hall, axis=1) * fresh
+    speed = np.where(available > 0.0, unit_flow / np.maximum(available, 1e-12), 0.0)
+    fans = np.where(running, d.site.unit_fan_kw, 0.0) * (speed**3).take(d.site.unit_hall, axis=1)
+    d.fan_speed[rows], d.fan_kw[rows] = speed, segment_sum(fans, lay.hall_units)
+
+
+def rack_coefficients(d: Derived, dt_s: float) -> thermal.RackStep:
+    """Return the exact-step coefficients for dt_s; rows in which nothing changed keep theirs."""
+    if dt_s != d.air_dt_s:
+        d.air_dirty[...] = True
+        d.air_dt_s = dt_s
+    if d.air_dirty.any():
+        rows, s = some_rows(d.air_dirty), d.state
+        new = thermal.rack_step(
+            s.rack_mass_kj_per_k[rows],
+            s.rack_air_kj_per_k[rows],
+            s.rack_ua_kw_per_k[rows],
+            d.rack_flow[rows],
+            dt_s,
+        )
+        for kept, part in zip(d.rack_step, new, strict=True):
+            kept[rows] = part
+        d.air_dirty[...] = False
+    return d.rack_step

@@ -1,0 +1,94 @@
+"""Index arrays that follow from the site alone, and the one way to sum over them (design rule 5)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plant import streams
+from plant.site import Site
+
+Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Rows = slice | Ints | NDArray[np.bool_]
+
+
+class Segments(NamedTuple):
+    """Consecutive segments of an axis: how many, which are not empty, where those begin."""
+
+    size: int
+    filled: NDArray[np.intp] | None
+    begin: NDArray[np.intp]
+
+
+def segments(group: NDArray[np.integer], count: int) -> Segments:
+    """Return the segments of a sorted group index."""
+    start = np.searchsorted(group, np.arange(count + 1))
+    filled = np.flatnonzero(np.diff(start) > 0)
+    return Segments(count, None if len(filled) == count else filled, start[:-1][filled].astype(np.intp))
+
+
+def segment_sum(values: Array, of: Segments) -> Array:
+    """Return sums over the segments of the last axis; empty segments give 0."""
+    return _reduce(np.add, values, of, 0.0)
+
+
+def segment_min(values: Array, of: Segments) -> Array:
+    """Return minima over the segments of the last axis; empty segments give infinity."""
+    return _reduce(np.minimum, values, of, np.inf)
+
+
+def _reduce(how: np.ufunc, values: Array, of: Segments, empty: float) -> Array:
+    if of.filled is None:
+        return np.asarray(how.reduceat(values, of.begin, axis=1))
+    out = np.full((values.shape[0], of.size), empty)
+    if len(of.begin):
+        out[:, of.filled] = how.reduceat(values, of.begin, axis=1)
+    return out
+
+
+class Layout:
+    """Index arrays that follow from the site alone."""
+
+    def __init__(self, site: Site) -> None:
+        """Build the index arrays."""
+        halls = len(site.hall_ids)
+        self.node_keys = streams.component_keys(site.node_ids)
+        self.rack_nodes = segments(site.node_rack, len(site.rack_ids))
+        self.nodes_per_rack = np.maximum(np.diff(site.rack_start), 1).astype(np.float64)
+        self.hall_racks = segments(site.rack_hall, halls)
+        self.hall_units = segments(site.unit_hall, halls)
+        self.loop_chillers = segments(site.chiller_loop, len(site.loop_ids))
+        self.node_hall = site.rack_hall[site.node_rack].astype(np.int64)
+        self.hall_nodes = segments(self.node_hall, halls)
+        self.loop_halls = [np.flatnonzero(site.hall_loop == i) for i in range(len(site.loop_ids))]
+        self.ups_halls = [np.flatnonzero(site.hall_ups == i) for i in range(len(site.ups_ids))]
+        self.region_halls = [np.flatnonzero(site.hall_region == i) for i in range(len(site.region_ids))]
+        self.region_loops = [
+            np.array(sorted({int(site.hall_loop[h]) for h in halls_}), dtype=np.int64) for halls_ in self.region_halls
+        ]
+        units = np.maximum(np.bincount(site.unit_hall, minlength=halls), 1)
+        self.hall_effectiveness = np.bincount(site.unit_hall, site.unit_effectiveness_frac, halls) / units
+        loops = len(site.loop_ids)
+        per_loop = np.maximum(np.bincount(site.chiller_loop, minlength=loops), 1)
+        self.loop_cop_per_k = np.bincount(site.chiller_loop, site.chiller_cop_per_k, loops) / per_loop
+        self.loop_region = np.array([site.hall_region[h[0]] if len(h) else 0 for h in self.loop_halls], dtype=np.int64)
+
+
+@lru_cache(maxsize=8)
+def layout_of(site: Site) -> Layout:
+    """Return the layout of a site, built once."""
+    return Layout(site)
+
+
+def gather_sum(values: Array, groups: list[Ints]) -> Array:
+    """Return sums over listed columns, one per group."""
+    return np.stack([values.take(g, axis=1).sum(axis=1) for g in groups], axis=1) if groups else values[:, :0]
+
+
+def some_rows(dirty: NDArray[np.bool_]) -> Rows:
+    """Return the dirty rows; all of them as a slice, which copies nothing."""
+    return slice(None) if dirty.all() else np.flatnonzero(dirty)

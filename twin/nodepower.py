@@ -1,0 +1,50 @@
+"""What nodes draw and how fast they may run; what their racks must watch for. A part of `Derived`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from plant import power
+from twin.airpaths import refresh_air
+from twin.layout import Rows, segment_min, segment_sum
+from twin.nodephase import FAILED, ON, STARTING, STOPPED
+from twin.occupancy import refresh_jobs
+
+if TYPE_CHECKING:
+    from twin.derived import Derived
+
+NEVER_MS = 2**62
+
+
+def refresh_power(d: Derived, rows: Rows) -> None:
+    """Compute power, speed and margins of all nodes of some member rows, and what follows from them."""
+    site, s, lay = d.site, d.state, d.layout
+    phase = s.node_phase[rows]
+    on = phase == ON
+    demand = power.node_demand_kw(d.util_frac[rows], site.node_idle_kw, site.node_peak_kw, site.node_concave_frac)
+    demand = demand * s.node_power_scale[rows]
+    # a cap of 1 means no cap: a member whose nodes draw more than the site file says is not held at its peak
+    cap_frac = s.node_cap_frac[rows]
+    cap_kw = np.where(cap_frac >= 1.0, np.inf, cap_frac * site.node_peak_kw)
+    powered = on | (phase == STARTING)
+    drawn = np.where(powered, np.minimum(demand, cap_kw), 0.0)
+    node_kw = power.psu_input_kw(drawn, site.node_psu_rated_kw, s.node_psu_ok[rows].astype(np.float64))
+    ratio = power.cap_speed_frac(demand, cap_kw, site.node_peak_kw, np.ones(1))
+    d.node_kw[rows], d.node_ratio[rows] = node_kw, np.where(on, ratio, 0.0)
+    rack_kw = segment_sum(node_kw, lay.rack_nodes)
+    d.rack_kw[rows], d.hall_kw[rows] = rack_kw, segment_sum(rack_kw, lay.hall_racks)
+    on_frac = segment_sum(powered.astype(np.float64), lay.rack_nodes) / lay.nodes_per_rack
+    d.stopped_in_rack[rows] = segment_sum((phase == STOPPED).astype(np.float64), lay.rack_nodes)
+    # the least margins in each rack: while they hold, no node of it can cross
+    running = np.where(on, s.node_fails_at[rows], np.inf)
+    d.rack_fails_at[rows] = segment_min(running, lay.rack_nodes)
+    stop_c = np.where(powered, s.node_stop_c[rows] - site.node_inlet_offset_k, np.inf)
+    d.rack_stop_c[rows] = segment_min(stop_c, lay.rack_nodes)
+    ends = np.where((phase == STARTING) | (phase == FAILED), s.node_until_ms[rows], NEVER_MS)
+    d.next_up_ms[rows] = ends.min(axis=1)
+    d.on_frac[rows] = on_frac
+    refresh_jobs(d, rows)
+    refresh_air(d, rows)
+    d.power_dirty[rows] = False
