@@ -71,7 +71,7 @@ class Rack(Part):
     hall: str = text("id of the hall, region/hall", pattern=PATH)
     ids: NameRange = text("names, a range such as 'r[01-96]'")
     nodes: NameRange = text("names of all their nodes, a range such as 'n[001-576]'")
-    nodes_per_rack: int = count(1, 96, "nodes in each rack")
+    nodes_per_rack: int = count(1, 256, "nodes in each rack")
     node_type: str = text("id of the node type", pattern=ID)
     recirc_frac: float = number("fraction", 0, 0.5, "share of inlet air that is its own hot air", 0.05)
     air_kj_per_k: float = number("kJ/K", 5, 40, "air around one rack: 18 open aisle, 9 contained", 18.0)
