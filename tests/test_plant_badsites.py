@@ -292,7 +292,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         load_site(tmp_path / "missing.toml")
     with pytest.raises(SiteFileError, match="is a directory; a TOML file"):
         load_site(tmp_path)
-    with pytest.raises(SiteFileError, match="no such file; shipped are c3o .*hall .*tiny"):
+    with pytest.raises(SiteFileError, match=r"no such file; shipped are c3o .*hall .*tiny"):
         load_site("tyni")
     (tmp_path / "latin.toml").write_bytes(b'name = "tiny"\nnote = "K\xe4lte"\n')
     with pytest.raises(SiteFileError, match=r"latin\.toml line 2: byte 0xe4 is not UTF-8"):
