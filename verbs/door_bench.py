@@ -1,4 +1,4 @@
-"""The shell's benchmarks: twin, fork, rehearse."""
+"""The shell's benchmarks: twin, fork, rehearse, reliability."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ Members = Annotated[int, typer.Option("--members", min=1, max=100_000, help="Mem
 def register(app: typer.Typer) -> None:
     """Put the verbs of this module into the shell."""
     group = typer.Typer(help="Measure speed; CPU seconds stand beside wall seconds.", rich_markup_mode=None)
-    for name, verb in (("twin", bench_twin), ("fork", bench_fork), ("rehearse", bench_rehearse)):
+    for name, verb in (
+        ("twin", bench_twin),
+        ("fork", bench_fork),
+        ("rehearse", bench_rehearse),
+        ("reliability", bench_reliability),
+    ):
         group.command(name)(verb)
     app.add_typer(group, name="bench")
 
@@ -66,3 +71,22 @@ def bench_rehearse(
     """
     ask = Ask("bench rehearse", {"members": members, "workers": workers}, seed, json, debug)
     return front.run(ask, "verbs.bench_rehearse", lambda verb: verb.run(members, workers, seed))
+
+
+def bench_reliability(
+    case: Annotated[
+        str, typer.Option("--case", help="airesim-short, airesim-default, airesim-short-weibull, or a case file.")
+    ] = "airesim-short",
+    members: Annotated[int, typer.Option("--members", min=2, max=100_000, help="Histories, a count.")] = 100,
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Live a gang job on failing servers: time to train [min], failures, CPU [s] per history, beside a peer's.
+
+    \b
+    Example:
+      foretwin bench reliability --case airesim-short --members 100
+    """
+    ask = Ask("bench reliability", {"case": case, "members": members}, seed, json, debug)
+    return front.run(ask, "verbs.bench_reliability", lambda verb: verb.run(case, members, seed))
