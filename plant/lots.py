@@ -41,4 +41,4 @@ def marked_in_handful(n: Ints, marked: Ints, handful: Ints, u: Array) -> Ints:
     ways = log_choose(marked[:, None], x, table) + log_choose((n - marked)[:, None], handful[:, None] - x, table)
     below = np.cumsum(np.exp(ways - log_choose(n, handful, table)[:, None]), axis=1)
     most = np.minimum(marked, handful)
-    return np.minimum((below < u[:, None]).sum(axis=1), most).astype(np.int64)
+    return np.asarray(np.minimum((below < u[:, None]).sum(axis=1), most), dtype=np.int64)
