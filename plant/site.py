@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plant.errors import SiteFileError
+from plant.network import Network
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
@@ -120,6 +121,11 @@ class Site:
     link_latency_ms: Floats
     link_gb_per_s: Floats
     """(H, H) bandwidth between halls in GB/s, symmetric, 0 where there is no link and on the diagonal."""
+    link_each_gb_per_s: Floats
+    """(E,) bandwidth of each link in each direction."""
+
+    network: Network
+    """Leaf-spine fabrics inside the halls."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -136,6 +142,10 @@ class Site:
         """Ids of all components of a kind, in index order. Raises SiteFileError on an unknown kind."""
         if kind not in KINDS:
             raise SiteFileError(f"site {self.name}", f"'{kind}' is no component kind", f"one of {' '.join(KINDS)}")
+        if kind == "link":  # between halls first, then from leaves to spines
+            return (*self.link_ids, *self.network.uplink_ids)
+        if kind == "switch":
+            return self.network.switch_ids
         ids: tuple[str, ...] = getattr(self, _IDS.get(kind, f"{kind}_ids"))
         return ids
 
@@ -166,7 +176,7 @@ class Site:
         return {}
 
 
-KINDS = ("region", "hall", "rack", "node", "cooling_unit", "loop", "chiller", "ups", "feed", "psu", "link")
+KINDS = ("region", "hall", "rack", "node", "cooling_unit", "loop", "chiller", "ups", "feed", "psu", "switch", "link")
 _IDS = {"cooling_unit": "unit_ids"}
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from plant import sitechecks, units
 from plant.errors import SiteFileError
 from plant.files import load_toml, placed
+from plant.networkbuild import compile_network
 from plant.pue import design_pue, node_design_kw
 from plant.ranges import expand
 from plant.site import Flags, Floats, Ints, Site
@@ -194,6 +195,8 @@ def _links(file: SiteFile, parts: dict[str, Any]) -> None:
     parts |= {"link_ids": tuple(link.id for link in file.link), "link_gb_per_s": matrix}
     parts["link_halls"] = np.array(pairs, dtype=np.int32).reshape(len(pairs), 2)
     parts["link_latency_ms"] = _floats(link.latency_ms for link in file.link)
+    parts["link_each_gb_per_s"] = _floats(units.gb_per_s(link.gbit_per_s) for link in file.link)
+    parts["network"] = compile_network(file.network, parts)
 
 
 def _regions(file: SiteFile, parts: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from plant.errors import Fault
+from plant.networkchecks import check_network
 from plant.pue import design_pue
 from plant.ranges import collapse, expand
 from plant.site import did_you_mean
@@ -301,6 +302,7 @@ NAMES: tuple[Callable[[SiteFile], list[Fault]], ...] = (
     check_power_range,
     check_orphans,
     check_links,
+    check_network,
 )
 SIZES: tuple[Callable[[SiteFile, Parts], list[Fault]], ...] = (
     check_chiller_capacity,

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from plant.keys import Part, count, number, text
+from plant.networkfile import Fabric
 from plant.ranges import expand
 
 
@@ -162,6 +163,7 @@ class SiteFile(Part):
     ups: tuple[Ups, ...] = Field(min_length=1, description="UPS systems")
     feed: tuple[Feed, ...] = Field((), description="utility feeds")
     link: tuple[Link, ...] = Field((), description="links between halls")
+    network: tuple[Fabric, ...] = Field((), description="leaf-spine fabrics, one for every hall or none")
 
     def halls(self) -> tuple[tuple[str, Hall], ...]:
         """Every hall with its id region/hall, in the order of the file: nested ones first."""
