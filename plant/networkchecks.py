@@ -84,19 +84,21 @@ def _wires(fabric: Fabric, where: str) -> list[Fault]:
         if leaf in spines:
             faults.append(Fault(at, f"'{leaf}' is a spine", "leaf = [spines]", "an uplink upwards makes a circle"))
         elif leaf not in leaves:
-            faults.append(Fault(at, f"no leaf '{leaf}'", f"one of {fabric.leaves}", did_you_mean(leaf, tuple(leaves))))
+            faults.append(Fault(at, f"no leaf '{leaf}'", f"one of {fabric.leaves}", did_you_mean(leaf, leaves)))
         elif not ends:
             faults.append(Fault(at, f"leaf '{leaf}' hangs on no spine", f"some of {fabric.spines}", "name its spines"))
         faults += _ends(leaves, spines, fabric, at, ends)
     return faults
 
 
-def _ends(leaves: list[str], spines: list[str], fabric: Fabric, at: str, ends: tuple[str, ...]) -> Iterator[Fault]:
+def _ends(
+    leaves: tuple[str, ...], spines: tuple[str, ...], fabric: Fabric, at: str, ends: tuple[str, ...]
+) -> Iterator[Fault]:
     for end in ends:
         if end in leaves:
             yield Fault(at, f"'{end}' is a leaf", f"some of {fabric.spines}", "links between leaves make a circle")
         elif end not in spines:
-            yield Fault(at, f"no spine '{end}'", f"some of {fabric.spines}", did_you_mean(end, tuple(spines)))
+            yield Fault(at, f"no spine '{end}'", f"some of {fabric.spines}", did_you_mean(end, spines))
     for end in sorted({end for end in ends if ends.count(end) > 1}):
         yield Fault(
             at, f"names '{end}' twice", "each spine once", "a second cable is capacity: raise uplink_gbit_per_s"
