@@ -1,7 +1,8 @@
 """Classes of work (C3O Table 2): priority, how they bear a power cap, what a stop or a move costs.
 
-The shares are C3O's; the rest are our defaults. Checkpoint sizes follow 14 bytes per parameter, cap exponents how
-compute-bound a class is, restart times the usual way to recover. All may be overridden job by job.
+The shares, localities and QoS levels are C3O's; the rest are our defaults, built on notes/incidents.md C and D.2.
+Checkpoint sizes follow 14 bytes per parameter, cap exponents how compute-bound a class is, restart times and recovery
+limits (RTO, RPO) the usual way to recover. All may be overridden job by job.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ class JobClass:
     weight: priority weight of a lost minute of service. cap_exponent: speed = (power above the floor) ** cap_exponent.
     checkpoint_interval_s: most work a stop can lose; 0 means that a stop loses none. state_gb: to move, per node.
     shed_rank: 1 is shed first. max_latency_ms: longest one-way delay its users bear, None when nobody waits for it.
+
+    QoS: a stop may last rto_s and lose rpo_s of work. A service answers all but tail_frac of its requests within
+    response_s, each taking request_s of one server on average, servers of them to a node (None: nobody asks it).
+    Moving: mode is the usual way (`plant/migration.py`), dirty_gb_per_s what a node rewrites of its state as it runs,
+    replicated_frac what other halls hold already. async_save: checkpoints are written while the job works on.
     """
 
     name: str
@@ -35,8 +41,26 @@ class JobClass:
     recovery: str
     shed_rank: int
     max_latency_ms: float | None = None
+    rto_s: float = 3600.0
+    rpo_s: float = 3600.0
+    response_s: float | None = None
+    request_s: float | None = None
+    servers: int = 1
+    tail_frac: float = 0.01
+    move_mode: str = "stop_and_copy"
+    dirty_gb_per_s: float = 0.0
+    replicated_frac: float = 0.0
+    async_save: bool = False
+
+    @property
+    def is_service(self) -> bool:
+        """Tell whether people wait for its answers."""
+        return self.response_s is not None
 
 
+# Dirty rates [assumed]: training rewrites weights and optimiser every few seconds, so copying ahead wins nothing; a web
+# server writes little. Response limits and request times [assumed]: a chat answer of some hundred tokens takes seconds
+# (azure_llm_2023: 211 generated tokens on average in conversation), a page tenths of a second.
 JOB_CLASSES: tuple[JobClass, ...] = (
     JobClass(
         name="training",
@@ -53,6 +77,9 @@ JOB_CLASSES: tuple[JobClass, ...] = (
         restart_s=300.0,
         recovery="restart from checkpoint",
         shed_rank=3,
+        rto_s=900.0,
+        rpo_s=1800.0,
+        dirty_gb_per_s=20.0,
     ),
     JobClass(
         name="inference",
@@ -70,6 +97,14 @@ JOB_CLASSES: tuple[JobClass, ...] = (
         recovery="re-route to a warm replica",
         shed_rank=4,
         max_latency_ms=50.0,
+        rto_s=60.0,
+        rpo_s=0.0,
+        response_s=20.0,
+        request_s=4.0,
+        servers=16,
+        move_mode="restart",
+        dirty_gb_per_s=0.5,
+        replicated_frac=1.0,
     ),
     JobClass(
         name="big_data",
@@ -86,6 +121,9 @@ JOB_CLASSES: tuple[JobClass, ...] = (
         restart_s=120.0,
         recovery="retry the lost tasks",
         shed_rank=1,
+        rto_s=1800.0,
+        rpo_s=600.0,
+        dirty_gb_per_s=1.0,
     ),
     JobClass(
         name="scientific",
@@ -102,6 +140,9 @@ JOB_CLASSES: tuple[JobClass, ...] = (
         restart_s=300.0,
         recovery="restart from the application's checkpoint",
         shed_rank=2,
+        rto_s=3600.0,
+        rpo_s=3600.0,
+        dirty_gb_per_s=5.0,
     ),
     JobClass(
         name="web",
@@ -119,6 +160,13 @@ JOB_CLASSES: tuple[JobClass, ...] = (
         recovery="fail over to a replica",
         shed_rank=5,
         max_latency_ms=35.0,
+        rto_s=300.0,
+        rpo_s=0.0,
+        response_s=0.5,
+        request_s=0.05,
+        servers=32,
+        move_mode="pre_copy",
+        dirty_gb_per_s=0.05,
     ),
 )
 
