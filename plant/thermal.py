@@ -1,7 +1,14 @@
-"""Heat in a rack: the exact solution of two nodes, equipment and air, over one step of any length.
+"""Heat in racks, metal and halls: exact steps of any length for what is held over the step.
+
+A rack is two nodes, equipment and air, solved together:
 
     Cs dTs/dt = P - UA (Ts - Ta)            equipment (metal)
     Ca dTa/dt = UA (Ts - Ta) - m (Ta - Tin)  air; m = mass flow times specific heat [kW/K]
+
+A structure is metal, walls or floor that only trades heat with air (a chassis behind its servers, the body of a hall):
+
+    C dT/dt = UA (Tair - T)                 in well-mixed air
+    C dT/dt = m (1 - exp(-UA / m)) (Tair - T)   washed by a stream that enters at Tair (one-pass exchanger, NTU law)
 
 Constants: notes/incidents.md B.1. Temperatures [C], heat [kW], capacities [kJ/K], conductances [kW/K], time [s].
 """
@@ -66,3 +73,40 @@ def advance_rack(step: RackStep, mass_c: Array, air_c: Array, heat_kw: Array, in
         inlet_c + step.ss * s + step.sa * a + step.sp * heat_kw,
         inlet_c + step.as_ * s + step.aa * a + step.ap * heat_kw,
     )
+
+
+def structure_frac(structure_kj_per_k: Array, ua_kw_per_k: Array, dt_s: float) -> Array:
+    """Return the share of its distance to the air that a structure makes up in a step with the air held, 0..1.
+
+    A structure without capacity takes no heat: 0, so that a site without one behaves as before.
+    """
+    there = structure_kj_per_k > 0.0
+    rate_per_s = np.where(there, ua_kw_per_k, 0.0) / np.where(there, structure_kj_per_k, 1.0)
+    return np.asarray(-np.expm1(-rate_per_s * dt_s))
+
+
+def structure_heat_kj(air_c: Array, structure_c: Array, structure_kj_per_k: Array, frac: Array) -> Array:
+    """Return the heat that goes from the air into the structure over the step [kJ]; negative when the metal is warmer.
+
+    frac: `structure_frac` of the step. The structure ends at its temperature plus this heat over its capacity, and the
+    air has lost exactly as much: what leaves one place enters the other.
+    """
+    return np.asarray(structure_kj_per_k * frac * (air_c - structure_c))
+
+
+def washed_ua_kw_per_k(ua_kw_per_k: Array, flow_kw_per_k: Array) -> Array:
+    """Return the conductance between metal and the temperature at which a stream enters it: m (1 - exp(-UA / m)).
+
+    It is UA while the stream is large, m while it is small (no stream takes more than it carries), 0 without flow.
+    """
+    ntu = ua_kw_per_k / np.maximum(flow_kw_per_k, 1e-12)
+    return np.asarray(-flow_kw_per_k * np.expm1(-ntu))
+
+
+def reading_frac(lag_s: Array, dt_s: float) -> Array:
+    """Return the share of its distance to the true value that a sensor of first order makes up in a step, 0..1.
+
+    A sensor without lag (0 s) reads the true value: 1.
+    """
+    lags = lag_s > 0.0
+    return np.asarray(np.where(lags, -np.expm1(-dt_s / np.where(lags, lag_s, 1.0)), 1.0))

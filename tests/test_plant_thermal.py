@@ -8,7 +8,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.linalg import expm
 
-from plant.thermal import RackStep, advance_rack, rack_step
+from plant.thermal import (
+    RackStep,
+    advance_rack,
+    rack_step,
+    reading_frac,
+    structure_frac,
+    structure_heat_kj,
+    washed_ua_kw_per_k,
+)
 
 flows = st.one_of(st.just(0.0), st.floats(1e-4, 20.0))
 racks = st.tuples(st.floats(5.0, 2000.0), st.floats(2.0, 100.0), st.floats(0.02, 20.0), flows)
@@ -114,3 +122,48 @@ def test_rows_alone_or_in_a_block_give_the_same_bits():
     whole = rack_step(*parts, 15.0)
     alone = rack_step(*[p[[2]] for p in parts], 15.0)
     assert all(np.array_equal(a, w[[2]]) for a, w in zip(alone, whole, strict=True))
+
+
+structures = st.tuples(st.floats(1.0, 5e4), st.floats(0.001, 50.0))
+
+
+@given(structure=structures, dt_s=steps_s, start=starts)
+def test_a_structure_in_held_air_follows_the_exponential_and_closes(structure, dt_s, start):
+    capacity, ua = one(*structure)
+    air, metal = one(*start)
+    heat = structure_heat_kj(air, metal, capacity, structure_frac(capacity, ua, dt_s))
+    exact = air + (metal - air) * np.exp(-structure[1] / structure[0] * dt_s)
+    assert metal + heat / capacity == pytest.approx(exact, rel=1e-9, abs=1e-9)
+
+
+@given(structure=structures, dt_s=steps_s, start=starts)
+def test_two_half_steps_of_a_structure_are_one_step(structure, dt_s, start):
+    capacity, ua = one(*structure)
+    air, metal = one(*start)
+    half = structure_frac(capacity, ua, dt_s / 2.0)
+    first = structure_heat_kj(air, metal, capacity, half)
+    second = structure_heat_kj(air, metal + first / capacity, capacity, half)
+    whole = structure_heat_kj(air, metal, capacity, structure_frac(capacity, ua, dt_s))
+    assert first + second == pytest.approx(whole, rel=1e-9, abs=1e-9)
+
+
+def test_a_structure_without_capacity_takes_no_heat():
+    assert structure_frac(*one(0.0, 5.0), 15.0) == 0.0
+    assert structure_heat_kj(*one(40.0, 20.0, 0.0, 0.0)) == 0.0
+
+
+@given(ua=st.floats(0.001, 50.0), flow=flows, more=st.floats(0.0, 10.0))
+def test_a_stream_gives_metal_no_more_than_it_carries_and_more_of_it_never_less(ua, flow, more):
+    washed = washed_ua_kw_per_k(*one(ua, flow))
+    assert 0.0 <= washed <= min(ua, flow) + 1e-12
+    assert washed_ua_kw_per_k(*one(ua, flow + more)) >= washed - 1e-12
+
+
+def test_metal_in_a_large_stream_sees_its_whole_conductance_and_none_without_flow():
+    assert washed_ua_kw_per_k(*one(0.5, 5000.0)) == pytest.approx(0.5, rel=1e-4)
+    assert washed_ua_kw_per_k(*one(0.5, 0.0)) == 0.0
+
+
+def test_a_sensor_is_63_percent_there_after_its_lag():
+    assert reading_frac(*one(30.0), 30.0) == pytest.approx(1.0 - np.exp(-1.0))
+    assert reading_frac(*one(0.0), 30.0) == 1.0
