@@ -277,8 +277,7 @@ class Commands:
         jobs, d = self._jobs(args["jobs"]), self.engine.derived
         d.refresh()
         go, others = self._split(jobs, AT_WORK)
-        for j in go:
-            requeue(d, j, ALL)
+        requeue(d, np.zeros(len(go), dtype=np.int64), np.asarray(go, dtype=np.int64))
         return "done", f"{len(go)} of {len(jobs)} jobs back in the queue{others}"
 
     def _hold(self, key: str, args: Answer) -> tuple[str, str]:

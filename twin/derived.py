@@ -6,15 +6,34 @@ and its parent compute the same bits.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from plant import thermal
 from plant.site import Site
 from twin.airpaths import refresh_air
-from twin.layout import Layout, Rows, some_rows
+from twin.jobs import NOT_ARRIVED
+from twin.kernels import kernels
+from twin.layout import Ints, Layout, Rows, some_rows
 from twin.nodepower import refresh_power
 from twin.occupancy import refresh_live, refresh_load
 from twin.state import State
+
+
+class SlotView(NamedTuple):
+    """The slots of the live jobs one after another: where each job begins (live + 1,), the node of each (M, slots)."""
+
+    start: Ints
+    node: Ints
+
+    @classmethod
+    def of(cls, state: State, live: Ints, slot_start: Ints) -> SlotView:
+        """Return the view of a state for its live jobs."""
+        widths = slot_start[live + 1] - slot_start[live]
+        start = np.concatenate([[0], np.cumsum(widths)]).astype(np.int64)
+        slots = np.arange(start[-1]) + np.repeat(slot_start[live] - start[:-1], widths)
+        return cls(start, state.slot_node.take(slots, axis=1))
 
 
 class Derived:
@@ -30,9 +49,11 @@ class Derived:
         self.node_keys = layout.node_keys
         self.slot_start = state.jobs.slot_start
         self.weight = state.jobs.weight
+        self.kernels = kernels(state.backend)
         t = state.jobs
         shapes = np.stack([t.share_frac, t.gpus / np.maximum(t.width, 1)], axis=1)
-        self.job_shape = np.unique(shapes, axis=0, return_inverse=True)[1].reshape(-1)
+        self.job_shape = np.unique(shapes, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+        self.job_need = shapes[:, 1].copy()
         self.has_profiles = bool(state.jobs.profile_start[-1])
         self.profile_due_ms = 0
         self.air_dt_s = 0.0
@@ -55,8 +76,12 @@ class Derived:
         self.load_dirty, self.power_dirty = np.ones(m, dtype=bool), np.ones(m, dtype=bool)
         self.air_dirty = np.ones(m, dtype=bool)
         self.on_frac = np.zeros((m, racks))
-        self.live = self.live_start = self.slots = self.slot_job = np.zeros(0, dtype=np.int64)
-        self.live_phase, self.slot_at = np.zeros((m, 0), dtype=np.int8), np.zeros((m, 0), dtype=np.int64)
+        self.live, self.first_open = np.zeros(0, dtype=np.int64), 0
+        there = np.flatnonzero((self.state.job_phase != NOT_ARRIVED).any(axis=0))
+        self.arrived = int(there[-1]) + 1 if len(there) else 0
+        self.live_phase = np.zeros((m, 0), dtype=np.int8)
+        self.slot_view: SlotView | None = None
+        self.all_rows = np.arange(m)
         self.demand, self.speed = np.zeros((m, 0)), np.zeros((m, 0))
         self.live_dirty, self.halls_dirty = True, False
 
@@ -71,6 +96,17 @@ class Derived:
     def mark_air(self) -> None:
         """Say that air flows or thermal parameters of racks and halls changed, but no power."""
         self.halls_dirty = True
+
+    def numbers(self, rows: Rows) -> Ints:
+        """Return the numbers of some member rows."""
+        return self.all_rows[rows]
+
+    @property
+    def slots(self) -> SlotView:
+        """Where the shares of the live jobs are."""
+        if self.slot_view is None:
+            self.slot_view = SlotView.of(self.state, self.live, self.slot_start)
+        return self.slot_view
 
     def refresh_load(self) -> None:
         """Compute again where jobs are, and nothing else: enough to place them within a step."""

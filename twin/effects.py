@@ -115,9 +115,9 @@ def jobs_on(d: Derived, rows: Ints, nodes: Flags) -> Flags:
     d.refresh()
     if not len(d.live):
         return np.zeros((len(rows), 0), dtype=bool)
-    at = d.slot_at[rows]
+    at = d.slots.node[rows]
     on = nodes[np.maximum(at, 0)] & (at >= 0)
-    held = np.logical_or.reduceat(on, d.live_start[:-1], axis=1)
+    held = np.logical_or.reduceat(on, d.slots.start[:-1], axis=1)
     halls = np.unique(d.layout.node_hall[nodes])
     waits = (d.live_phase[rows] == J.WAITING) & np.isin(s.job_hall[rows][:, d.live], halls)
     return np.asarray(held | waits)
@@ -194,8 +194,8 @@ def perform(w: World, step: Action, rows: Ints, nodes: Flags) -> None:
         _flag_jobs(d, rows, nodes, "job_target", target)
     elif step.kind == "requeue":
         flags = jobs_on(d, rows, nodes)
-        for column in np.flatnonzero(flags.any(axis=0)):
-            requeue(d, int(d.live[column]), rows[flags[:, column]])
+        row, column = np.nonzero(flags)
+        requeue(d, rows[row], d.live[column])
     elif step.kind == "start_standby":
         for loop in {int(w.site.chiller_loop[w.site.index("chiller", one)]) for one in step.scope}:
             start_standby(w, loop, rows)

@@ -12,6 +12,7 @@ from plant.site import Site
 from twin.agenda import Agenda
 from twin.fields import FIELDS
 from twin.jobs import EMPTY, NOT_ARRIVED, Jobs
+from twin.kernels import DEFAULT
 from twin.state import State, axis_shape
 
 Array = NDArray[np.float64]
@@ -47,15 +48,25 @@ def make_state(
     seed: int = 0,
     spread: Spread | None = None,
     step_ms: int = STEP_MS,
+    backend: str = DEFAULT,
 ) -> State:
     """Return a State at rest: nodes idle, water and air at their set-points, the first arrival in the agenda.
 
-    members counts rows; spread defaults to none for one member and to `Spread()` for more.
+    members counts rows; spread defaults to none for one member and to `Spread()` for more;
+    backend: whose kernels step it (twin/kernels.py).
     """
     spread = spread or (NONE if members == 1 else Spread())
     arrays = {f.name: np.zeros((members, *axis_shape(site, jobs, f.axis)), dtype=f.dtype) for f in FIELDS}
     state = State(
-        arrays, Agenda(), jobs, now_ms=now_ms, grid_ms=now_ms, step_ms=step_ms, seed=seed, site_hash=site.hash
+        arrays,
+        Agenda(),
+        jobs,
+        now_ms=now_ms,
+        grid_ms=now_ms,
+        step_ms=step_ms,
+        seed=seed,
+        site_hash=site.hash,
+        backend=backend,
     )
     state.member[...] = np.arange(members)
     _parameters(site, state, spread)

@@ -15,7 +15,7 @@ class Field(NamedTuple):
     heals: bool = False  # may be moved by sync
 
 
-FLOAT, INT, TINY, FLAG = "float64", "int64", "int8", "bool"
+FLOAT, INT, SMALL, TINY, FLAG = "float64", "int64", "int32", "int8", "bool"
 
 FIELDS: tuple[Field, ...] = (
     Field("member", "", INT, "member id: names the member's luck, whatever its row"),
@@ -67,7 +67,7 @@ FIELDS: tuple[Field, ...] = (
     Field("job_copy_gb", "job", FLOAT, "state still to copy [GB]"),
     Field("job_until_ms", "job", INT, "end of its restart"),
     Field("job_start_ms", "job", INT, "when it was last started"),
-    Field("slot_node", "slot", INT, "node of each slot, -1 none"),
+    Field("slot_node", "slot", SMALL, "node of each slot, -1 none"),
     Field("dispatch_due", "", FLAG, "queue or room changed: try to place waiting jobs at the next step"),
     Field("move_limit", "", INT, "how many jobs may move at a time"),
     # cumulative counters: no metric depends on the sampling step

@@ -12,6 +12,7 @@ from twin.moves import advance_moves
 from twin.placement import release
 
 Flags = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 SERVICE_LIMIT_FRAC = 0.9  # below this share of demanded service the indicator is outside its limit
 
 
@@ -37,9 +38,9 @@ def cross_jobs(d: Derived, dt_s: float, choose: Dispatcher) -> None:
     drained = save & s.job_drain.take(live, axis=1) & ~done
     up = (d.live_phase == J.RESTARTING) & (s.job_until_ms.take(live, axis=1) <= s.grid_ms)
     if done.any():
-        _each(d, done, _finish)
+        _finish(d, *_pairs(d, done))
     if drained.any():
-        _each(d, drained, _drain)
+        _drain(d, *_pairs(d, drained))
     if up.any():
         row, column = np.nonzero(up)
         s.job_phase[row, live[column]] = J.RUNNING
@@ -47,18 +48,19 @@ def cross_jobs(d: Derived, dt_s: float, choose: Dispatcher) -> None:
     advance_moves(d, dt_s, choose)
 
 
-def _each(d: Derived, flags: Flags, act: object) -> None:
-    for column in np.flatnonzero(flags.any(axis=0)):
-        act(d, int(d.live[column]), np.flatnonzero(flags[:, column]))  # type: ignore[operator]
+def _pairs(d: Derived, flags: Flags) -> tuple[Ints, Ints]:
+    """Return flagged places (M, live) as pairs (row, job)."""
+    row, column = np.nonzero(flags)
+    return row, d.live[column]
 
 
-def _finish(d: Derived, job: int, rows: NDArray[np.int64]) -> None:
-    d.state.job_phase[rows, job] = J.DONE
-    release(d, job, rows)
-    d.mark(rows, live=True)
+def _finish(d: Derived, row: Ints, job: Ints) -> None:
+    d.state.job_phase[row, job] = J.DONE
+    release(d, row, job)
+    d.mark(row, live=True)
 
 
-def _drain(d: Derived, job: int, rows: NDArray[np.int64]) -> None:
-    d.state.job_phase[rows, job] = J.WAITING
-    d.state.job_drain[rows, job] = False
-    release(d, job, rows)
+def _drain(d: Derived, row: Ints, job: Ints) -> None:
+    d.state.job_phase[row, job] = J.WAITING
+    d.state.job_drain[row, job] = False
+    release(d, row, job)

@@ -64,6 +64,7 @@ class Layout:
         self.loop_chillers = segments(site.chiller_loop, len(site.loop_ids))
         self.node_hall = site.rack_hall[site.node_rack].astype(np.int64)
         self.hall_nodes = segments(self.node_hall, halls)
+        self.hall_start = np.searchsorted(self.node_hall, np.arange(halls + 1)).astype(np.int64)
         self.loop_halls = [np.flatnonzero(site.hall_loop == i) for i in range(len(site.loop_ids))]
         self.ups_halls = [np.flatnonzero(site.hall_ups == i) for i in range(len(site.ups_ids))]
         self.region_halls = [np.flatnonzero(site.hall_region == i) for i in range(len(site.region_ids))]

@@ -7,28 +7,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from twin import jobs as J
-from twin.layout import Array, Ints, Rows
+from twin.layout import Array, Rows
 
 if TYPE_CHECKING:
     from twin.derived import Derived
 
 
-def _node_sum(flat: Ints, values: Array, nodes: int) -> Array:
-    """Add up one value per slot on its node: (rows, nodes)."""
-    rows = len(flat)
-    return np.asarray(np.bincount(flat.ravel(), values.ravel(), rows * nodes), np.float64).reshape(rows, nodes)
-
-
 def refresh_live(d: Derived) -> None:
-    """Find the jobs that are there in any member, and their slots."""
+    """Find the jobs that are there in any member: none before `first_open` is any more, none from `arrived` on yet."""
     s = d.state
-    d.live = np.flatnonzero(((s.job_phase > J.NOT_ARRIVED) & (s.job_phase < J.DONE)).any(axis=0))
-    widths = s.jobs.width[d.live]
-    d.live_start = np.concatenate([[0], np.cumsum(widths)]).astype(np.int64)
-    d.slots = np.repeat(d.slot_start[d.live] - d.live_start[:-1], widths) + np.arange(d.live_start[-1])
-    d.slot_job = np.repeat(np.arange(len(d.live)), widths)
+    first, last = d.first_open, d.arrived
+    phase = s.job_phase[:, first:last]
+    d.live = first + np.flatnonzero(((phase > J.NOT_ARRIVED) & (phase < J.DONE)).any(axis=0))
+    d.first_open = int(d.live[0]) if len(d.live) else last
     d.live_phase = s.job_phase.take(d.live, axis=1)
-    d.slot_at = s.slot_node.take(d.slots, axis=1)
     d.demand, d.speed = np.zeros(d.live_phase.shape), np.zeros(d.live_phase.shape)
     d.load_dirty[...] = True
     d.live_dirty = False
@@ -36,16 +28,14 @@ def refresh_live(d: Derived) -> None:
 
 def refresh_load(d: Derived, rows: Rows) -> None:
     """Compute what is taken and used of each node (rows, N)."""
-    s, nodes = d.state, len(d.site.node_ids)
+    s, t = d.state, d.state.jobs
     phase = s.job_phase[rows].take(d.live, axis=1)
-    node = s.slot_node[rows].take(d.slots, axis=1)
-    d.live_phase[rows], d.slot_at[rows] = phase, node
-    held = (node >= 0) & (phase > J.WAITING).take(d.slot_job, axis=1)
-    flat = np.where(held, node, 0) + np.arange(len(node))[:, None] * nodes
-    taken = np.where(held, s.jobs.share_frac[d.live][d.slot_job], 0.0)
-    d.used_frac[rows] = _node_sum(flat, taken, nodes)
-    activity = np.where(phase == J.RUNNING, _activity(d, rows, len(node)), 0.0).take(d.slot_job, axis=1)
-    d.util_frac[rows] = _node_sum(flat, np.where(held, activity, 0.0), nodes)
+    d.live_phase[rows] = phase
+    d.slot_view = None
+    d.kernels.occupancy(
+        d.numbers(rows), d.live, s.job_phase, d.slot_start, s.slot_node, t.share_frac,
+        np.ascontiguousarray(_activity(d, rows, len(phase))), d.used_frac, d.util_frac,
+    )  # fmt: skip
     d.load_dirty[rows] = False
     d.power_dirty[rows] = True
 
@@ -67,23 +57,38 @@ def _activity(d: Derived, rows: Rows, count: int) -> Array:
 
 def refresh_jobs(d: Derived, rows: Rows) -> None:
     """Compute the speed of each live job and the service that it gives (rows, live)."""
-    s, phase, at = d.state, d.live_phase[rows], d.slot_at[rows]
+    s, phase = d.state, d.live_phase[rows]
+    slowest = np.zeros(d.live_phase.shape)
     if len(d.live):
-        ratio = np.take_along_axis(d.node_ratio[rows], np.maximum(at, 0), axis=1)
-        slowest = np.minimum.reduceat(np.where(at >= 0, ratio, 0.0), d.live_start[:-1], axis=1)
-        speed = np.where(slowest < 1.0, slowest ** s.jobs.cap_exponent[d.live], 1.0)
-    else:
-        speed = np.zeros(phase.shape)
-    speed = np.where(phase == J.RUNNING, speed, 0.0)
-    # queueing is not an outage, nor is a hold in the queue: a job counts from its first start on, and while it is
-    # interrupted
+        d.kernels.slowest(
+            d.numbers(rows), d.live, s.job_phase, d.slot_start, s.slot_node, d.node_ratio, slowest
+        )  # fmt: skip
+    slowest = slowest[rows]
+    speed = np.where(slowest < 1.0, slowest ** s.jobs.cap_exponent[d.live], 1.0)
+    d.speed[rows] = np.where(phase == J.RUNNING, speed, 0.0)
+    _refresh_service(d, rows)
+
+
+def _refresh_service(d: Derived, rows: Rows) -> None:
+    """Compute what is demanded of the live jobs and what they give.
+
+    Queueing is not an outage, nor is a hold in the queue: a job counts from its first start on, and while it is
+    interrupted.
+    """
+    s, phase, speed = d.state, d.live_phase[rows], d.speed[rows]
     begun = s.job_start_ms[rows].take(d.live, axis=1) >= 0
     in_queue = (phase == J.WAITING) | (phase == J.HELD)
     asked = (phase > J.NOT_ARRIVED) & (phase < J.DONE) & (~in_queue | begun)
     demand = np.where(asked, d.weight[d.live], 0.0)
-    total = demand.sum(axis=1)
-    served = (demand * speed).sum(axis=1)
-    d.speed[rows], d.demand[rows] = speed, demand
+    total, served = _sum_in_order(demand), _sum_in_order(demand * speed)
+    d.demand[rows] = demand
     d.demand_total[rows] = np.where(total > 0.0, total, 1.0)
     d.service_frac[rows] = np.where(total > 0.0, served / np.where(total > 0.0, total, 1.0), 1.0)
-    d.lost_gpus[rows] = (np.where(asked, s.jobs.gpus[d.live], 0.0) * (1.0 - speed)).sum(axis=1)
+    d.lost_gpus[rows] = _sum_in_order(np.where(asked, s.jobs.gpus[d.live], 0.0) * (1.0 - speed))
+
+
+def _sum_in_order(values: Array) -> Array:
+    """Add up live jobs one after another: jobs that live only in other members add nothing, not even a rounding."""
+    if not values.shape[1]:
+        return np.zeros(len(values))
+    return np.ascontiguousarray(np.cumsum(values, axis=1)[:, -1])

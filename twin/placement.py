@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 from twin import jobs as J
 from twin.derived import Derived
-from twin.dispatch import Dispatcher
+from twin.dispatch import Dispatcher, first_fit
 from twin.layout import segment_sum
 from twin.nodephase import ON
+from twin.plain_kernels import ROOM
 
 Flags = NDArray[np.bool_]
 Ints = NDArray[np.int64]
-ROOM = 1.0 + 1e-9  # shares are sums of fractions
 
 
 def node_fits(d: Derived, job: int, rows: Ints, halls: Ints) -> Flags:
@@ -37,35 +37,52 @@ def place(d: Derived, job: int, rows: Ints, halls: Ints, choose: Dispatcher) -> 
     return got, rows[~served]
 
 
-def release(d: Derived, job: int, rows: Ints) -> None:
-    """Take a job off its nodes in some rows."""
-    first, last = int(d.slot_start[job]), int(d.slot_start[job + 1])
-    d.state.slot_node[rows, first:last] = -1
-    d.state.dispatch_due[rows] = True
-    d.mark(rows, load=True)
+def release(d: Derived, row: Ints, job: Ints) -> None:
+    """Take jobs off their nodes, given as pairs (row, job)."""
+    first = d.slot_start[job]
+    widths = d.slot_start[job + 1] - first
+    before = np.cumsum(widths) - widths
+    slots = np.arange(widths.sum()) + np.repeat(first - before, widths)
+    d.state.slot_node[np.repeat(row, widths), slots] = -1
+    d.state.dispatch_due[row] = True
+    d.mark(row, load=True)
 
 
 def dispatch(d: Derived, choose: Dispatcher) -> None:
     """Start waiting jobs in order of arrival; one that does not fit is passed over (backfill without reservation)."""
-    s = d.state
+    s, t = d.state, d.state.jobs
     due = np.flatnonzero(s.dispatch_due)
     if not len(due):
         return
     d.refresh_load()
-    waiting = d.live_phase[due] == J.WAITING
-    if waiting.any():
-        hopeful = waiting & _room(d, due)
-        full = Full(s.members, len(d.site.hall_ids))
-        for column in np.flatnonzero(hopeful.any(axis=0)):
-            job = int(d.live[column])
-            rows = full.without(d, job, due[hopeful[:, column]])
-            if len(rows):
-                got, missed = place(d, job, rows, s.job_hall[rows, job], choose)
-                if len(missed):
-                    full.note(d, job, missed)
-                if len(got):
-                    _begin(d, job, got)
+    if (d.live_phase[due] == J.WAITING).any():
+        started = np.zeros((len(due), len(d.live)), dtype=bool)
+        if choose is first_fit:
+            d.kernels.place_queue(
+                due, d.live, s.job_phase, s.job_hall, t.share_frac, d.job_need, t.width, d.job_shape, d.slot_start,
+                s.slot_node, s.node_phase, s.node_cordon, d.site.node_gpus, d.layout.hall_start, d.used_frac, started,
+            )  # fmt: skip
+        else:
+            _place_queue(d, due, choose, started)
+        row, column = np.nonzero(started)
+        if len(row):
+            _begin(d, due[row], d.live[column])
     s.dispatch_due[...] = False
+
+
+def _place_queue(d: Derived, due: Ints, choose: Dispatcher, started_out: Flags) -> None:
+    """Place waiting jobs in order by a dispatcher of the scheduler's."""
+    s = d.state
+    full = Full(s.members, len(d.site.hall_ids))
+    hopeful = (d.live_phase[due] == J.WAITING) & _room(d, due)
+    for column in np.flatnonzero(hopeful.any(axis=0)):
+        job = int(d.live[column])
+        rows = full.without(d, job, due[hopeful[:, column]])
+        if len(rows):
+            got, missed = place(d, job, rows, s.job_hall[rows, job], choose)
+            if len(missed):
+                full.note(d, job, missed)
+            started_out[np.searchsorted(due, got), column] = True
 
 
 def _room(d: Derived, rows: Ints) -> Flags:
@@ -81,15 +98,15 @@ def _room(d: Derived, rows: Ints) -> Flags:
     )
 
 
-def _begin(d: Derived, job: int, rows: Ints) -> None:
-    """Start a placed job: at once when it is new, after its restart time when it goes on from a checkpoint."""
+def _begin(d: Derived, row: Ints, job: Ints) -> None:
+    """Start jobs that got their nodes, given as pairs (row, job): anew, or from their last checkpoint."""
     s = d.state
-    s.job_work_s[rows, job] = s.job_saved_s[rows, job]
-    again = (s.job_saved_s[rows, job] > 0.0) | (s.job_start_ms[rows, job] >= 0)
-    s.job_phase[rows, job] = np.where(again, J.RESTARTING, J.RUNNING)
-    s.job_until_ms[rows, job] = s.grid_ms + int(s.jobs.restart_s[job] * 1000)
-    s.job_start_ms[rows, job] = s.grid_ms
-    d.mark(rows, load=True)
+    saved, begun = s.job_saved_s[row, job], s.job_start_ms[row, job] >= 0
+    s.job_work_s[row, job] = saved
+    s.job_phase[row, job] = np.where((saved > 0.0) | begun, J.RESTARTING, J.RUNNING)
+    s.job_until_ms[row, job] = s.grid_ms + (s.jobs.restart_s[job] * 1000).astype(np.int64)
+    s.job_start_ms[row, job] = s.grid_ms
+    d.mark(row, load=True)
 
 
 class Full:
@@ -124,20 +141,22 @@ def interrupt(d: Derived, lost_node: Flags) -> None:
     rows = np.flatnonzero(lost_node.any(axis=1))
     if not len(d.live) or not len(rows):
         return
-    at = d.slot_at[rows]
+    at = d.slots.node[rows]
     hit = np.take_along_axis(lost_node[rows], np.maximum(at, 0), axis=1) & (at >= 0)
-    jobs_hit = np.logical_or.reduceat(hit, d.live_start[:-1], axis=1) & (d.live_phase[rows] > J.WAITING)
-    for column in np.flatnonzero(jobs_hit.any(axis=0)):
-        requeue(d, int(d.live[column]), rows[jobs_hit[:, column]])
+    jobs_hit = np.logical_or.reduceat(hit, d.slots.start[:-1], axis=1) & (d.live_phase[rows] > J.WAITING)
+    row, column = np.nonzero(jobs_hit)
+    requeue(d, rows[row], d.live[column])
 
 
-def requeue(d: Derived, job: int, rows: Ints) -> None:
-    """Send a job back to the queue from its last checkpoint and count the lost work as lost service."""
+def requeue(d: Derived, row: Ints, job: Ints) -> None:
+    """Send jobs back to the queue from their last checkpoint, given as pairs (row, job); lost work is lost service."""
+    if not len(row):
+        return
     s = d.state
-    lost_s = s.job_work_s[rows, job] - s.job_saved_s[rows, job]
-    s.lost_service_s[rows] += lost_s * d.weight[job] / d.demand_total[rows]
-    s.lost_gpu_h[rows] += lost_s * s.jobs.gpus[job] / 3600.0
-    s.job_work_s[rows, job] = s.job_saved_s[rows, job]
-    s.job_phase[rows, job] = J.WAITING
-    s.job_target[rows, job] = -1
-    release(d, job, rows)
+    lost_s = s.job_work_s[row, job] - s.job_saved_s[row, job]
+    np.add.at(s.lost_service_s, row, lost_s * d.weight[job] / d.demand_total[row])
+    np.add.at(s.lost_gpu_h, row, lost_s * s.jobs.gpus[job] / 3600.0)
+    s.job_work_s[row, job] = s.job_saved_s[row, job]
+    s.job_phase[row, job] = J.WAITING
+    s.job_target[row, job] = -1
+    release(d, row, job)

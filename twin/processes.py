@@ -90,6 +90,7 @@ def arrivals(w: Turn) -> Life:
             s.job_phase[:, first:last] == J.NOT_ARRIVED, J.WAITING, s.job_phase[:, first:last]
         )
         s.dispatch_due[...] = True
+        w.engine.derived.arrived = last
         w.engine.derived.mark(load=True, live=True)
         if last >= len(table):
             w.end()

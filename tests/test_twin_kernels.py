@@ -1,0 +1,117 @@
+"""The numba kernels against their oracle in plain NumPy: the same decisions, the same sums."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twin_stories import MINUTE_MS, T0_MS, crisis, tiny
+
+from plant.errors import SnapshotMismatch
+from twin.engine import run
+from twin.kernels import kernels
+
+NODES, HALLS, MEMBERS = 30, 2, 3
+
+
+def scene(seed: int, full: bool) -> dict[str, Any]:
+    """Return random jobs, some of them on nodes, over three rows."""
+    rng = np.random.default_rng(seed)
+    jobs = int(rng.integers(1, 15))
+    width = rng.integers(1, 6, jobs)
+    slot_start = np.concatenate([[0], np.cumsum(width)])
+    phase = rng.integers(1, 6, (MEMBERS, jobs)).astype(np.int8)
+    slot_node = np.where(
+        np.repeat(phase, width, axis=1) > 1, rng.integers(0, NODES, (MEMBERS, slot_start[-1])), -1
+    ).astype(np.int32)
+    return {
+        "rows": np.array([0, 2]),
+        "live": np.flatnonzero(rng.random(jobs) < 0.8) if jobs > 1 else np.array([0]),
+        "job_phase": phase,
+        "slot_start": slot_start.astype(np.int64),
+        "slot_node": slot_node,
+        "share": rng.choice([0.25, 0.5, 1.0], jobs),
+        "width": width,
+        "job_hall": rng.integers(-1, HALLS, (MEMBERS, jobs)),
+        "node_need": rng.choice([0.0, 8.0], jobs),
+        "shape": np.arange(jobs),
+        "node_phase": rng.choice([0, 0, 0, 2], (MEMBERS, NODES)).astype(np.int8),
+        "node_cordon": rng.random((MEMBERS, NODES)) < 0.1,
+        "node_gpus": rng.choice([0, 8], NODES),
+        "hall_start": np.array([0, 18, NODES]),
+        "used_frac": rng.choice([0.0, 0.5, 1.0] if full else [0.0], (MEMBERS, NODES)),
+    }
+
+
+@given(seed=st.integers(0, 10**6), full=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_placement_takes_the_same_nodes(seed: int, full: bool) -> None:
+    s = scene(seed, full)
+    found = []
+    for name in ("numpy", "numba"):
+        slot_node, used = s["slot_node"].copy(), s["used_frac"].copy()
+        slot_node[np.repeat(s["job_phase"], s["width"], axis=1) == 1] = -1
+        started = np.zeros((2, len(s["live"])), dtype=bool)
+        kernels(name).place_queue(
+            s["rows"], s["live"], s["job_phase"], s["job_hall"], s["share"], s["node_need"], s["width"], s["shape"],
+            s["slot_start"], slot_node, s["node_phase"], s["node_cordon"], s["node_gpus"], s["hall_start"], used,
+            started,
+        )  # fmt: skip
+        found.append((slot_node, used, started))
+    for plain, fast in zip(*found, strict=True):
+        assert np.array_equal(plain, fast)
+
+
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=60, deadline=None)
+def test_load_and_gang_speed_are_the_same_bits(seed: int) -> None:
+    s = scene(seed, False)
+    if not len(s["live"]):
+        return
+    use = np.random.default_rng(seed).random((2, len(s["live"])))
+    ratio = np.random.default_rng(seed).random((MEMBERS, NODES))
+    found = []
+    for name in ("numpy", "numba"):
+        used, util, least = (
+            np.full((MEMBERS, NODES), -1.0), np.full((MEMBERS, NODES), -1.0), np.full((MEMBERS, len(s["live"])), -1.0),
+        )  # fmt: skip
+        k = kernels(name)
+        k.occupancy(s["rows"], s["live"], s["job_phase"], s["slot_start"], s["slot_node"], s["share"], use, used, util)
+        k.slowest(s["rows"], s["live"], s["job_phase"], s["slot_start"], s["slot_node"], ratio, least)
+        found.append((used, util, least))
+    for plain, fast in zip(*found, strict=True):
+        assert np.array_equal(plain, fast)
+        assert (fast[1] == -1.0).all(), "a row that was not asked for was written"
+
+
+def test_both_backends_meet_the_same_failures_and_temperatures() -> None:
+    site = tiny()
+    ends = []
+    for backend in ("numpy", "numba"):
+        state = crisis(site, 4)
+        state.backend = backend
+        ends.append(run(state, site, T0_MS + 60 * MINUTE_MS))
+    plain, fast = ends
+    for name in ("node_phase", "node_episode", "chiller_phase", "job_phase", "slot_node", "first_stop_ms"):
+        assert np.array_equal(plain.arrays[name], fast.arrays[name]), name
+    for name in ("rack_mass_c", "rack_air_c", "hall_hot_c", "loop_supply_c", "energy_kwh", "job_work_s"):
+        assert np.allclose(plain.arrays[name], fast.arrays[name], rtol=0.0, atol=1e-9), name
+
+
+def test_an_unknown_backend_is_refused() -> None:
+    with pytest.raises(SnapshotMismatch, match="numpy numba"):
+        kernels("fortran")
+
+
+def test_fast_kernels_load_neither_scipy_nor_pandas() -> None:
+    code = (
+        "import sys; from twin.kernels import kernels; kernels('numba');"
+        "print(*({'scipy', 'pandas'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert out.stdout.strip() == ""

@@ -1,0 +1,107 @@
+"""The loops of the step over jobs, slots and nodes, in two forms: plain NumPy, the reference, and numba, the fast one.
+
+A State names its form (`State.backend`), and one lineage keeps to one form: both meet the same failures and differ in
+the last bits only (design section 1, rule 5). Numba is imported when a State first asks for it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from functools import lru_cache
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plant.errors import SnapshotMismatch
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+BACKENDS = ("numpy", "numba")
+DEFAULT = "numba"
+
+
+class Kernels(Protocol):
+    """What each form offers; arrays that end in `out` are written for the given member rows and nowhere else."""
+
+    def occupancy(
+        self,
+        rows: Ints,
+        live: Ints,
+        job_phase: Any,
+        slot_start: Ints,
+        slot_node: Any,
+        share: Floats,
+        use: Floats,
+        used_out: Floats,
+        util_out: Floats,
+    ) -> None:
+        """Add up what live jobs take (share) and use (use (rows, live)) of each node of some rows."""
+        ...
+
+    def slowest(
+        self,
+        rows: Ints,
+        live: Ints,
+        job_phase: Any,
+        slot_start: Ints,
+        slot_node: Any,
+        node_ratio: Floats,
+        slowest_out: Floats,
+    ) -> None:
+        """Find the least node ratio among the slots of each running job: a gang runs at its slowest member's speed."""
+        ...
+
+    def place_queue(
+        self,
+        rows: Ints,
+        live: Ints,
+        job_phase: Any,
+        job_hall: Ints,
+        share: Floats,
+        node_need: Floats,
+        width: Ints,
+        shape: Ints,
+        slot_start: Ints,
+        slot_node: Any,
+        node_phase: Any,
+        node_cordon: Flags,
+        node_gpus: Any,
+        hall_start: Ints,
+        used_frac: Floats,
+        started_out: Flags,
+    ) -> None:
+        """Place waiting jobs in order by first fit, passing over those that find no room; take the room at once."""
+        ...  # fmt: skip
+
+
+@lru_cache(maxsize=2)
+def kernels(backend: str) -> Kernels:
+    """Return the kernels of a backend; raises SnapshotMismatch for one that does not exist or is not installed."""
+    if backend == "numpy":
+        return cast(Kernels, importlib.import_module("twin.plain_kernels"))
+    if backend != "numba":
+        raise SnapshotMismatch(
+            "state.backend", f"'{backend}'", f"one of {' '.join(BACKENDS)}", "start from another snapshot"
+        )
+    try:
+        return cast(Kernels, _numba())
+    except ImportError as error:
+        raise SnapshotMismatch(
+            "state.backend", f"'numba', and {error}", "an installed numba", "run `make setup`, or choose backend numpy"
+        ) from None
+
+
+def _numba() -> Any:
+    """Import the numba form; numba would load scipy (its version, its BLAS), which the twin has no use for."""
+    hidden = "scipy" not in sys.modules
+    if hidden:
+        sys.modules["scipy"] = None  # type: ignore[assignment]
+    try:
+        importlib.import_module("numba.np.arraymath")  # asks for scipy when first used, so it is loaded here
+        return importlib.import_module("twin.numba_kernels")
+    finally:
+        if hidden:
+            del sys.modules["scipy"]

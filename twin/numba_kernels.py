@@ -1,0 +1,123 @@
+"""The kernels compiled by numba, cached beside this file; the oracle is twin/plain_kernels.py (see twin/kernels.py).
+
+Every row is computed alone and in a fixed order, so a row has the same bits alone and in any block. No fastmath.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from twin.jobs import RUNNING, WAITING
+from twin.nodephase import ON
+from twin.plain_kernels import ROOM, Flags, Floats, Ints
+
+NO_LIMIT = 2**62
+
+
+@njit(cache=True, nogil=True)
+def occupancy(
+    rows: Ints, live: Ints, job_phase: Any, slot_start: Ints, slot_node: Any, share: Floats, use: Floats,
+    used_out: Floats, util_out: Floats,
+) -> None:  # fmt: skip
+    """Add up what live jobs take and use of each node."""
+    for i in range(len(rows)):
+        row = rows[i]
+        used_out[row, :] = 0.0
+        util_out[row, :] = 0.0
+        for k in range(len(live)):
+            job = live[k]
+            phase = job_phase[row, job]
+            if phase <= WAITING:
+                continue
+            for slot in range(slot_start[job], slot_start[job + 1]):
+                node = slot_node[row, slot]
+                if node >= 0:
+                    used_out[row, node] += share[job]
+                    if phase == RUNNING:
+                        util_out[row, node] += use[i, k]
+
+
+@njit(cache=True, nogil=True)
+def slowest(
+    rows: Ints, live: Ints, job_phase: Any, slot_start: Ints, slot_node: Any, node_ratio: Floats, slowest_out: Floats
+) -> None:
+    """Find the least node ratio among the slots of each running job."""
+    for i in range(len(rows)):
+        row = rows[i]
+        for k in range(len(live)):
+            job = live[k]
+            least = 0.0
+            if job_phase[row, job] == RUNNING:
+                least = np.inf
+                for slot in range(slot_start[job], slot_start[job + 1]):
+                    node = slot_node[row, slot]
+                    least = min(least, node_ratio[row, node] if node >= 0 else 0.0)
+            slowest_out[row, k] = least
+
+
+@njit(cache=True, nogil=True)
+def place_queue(
+    rows: Ints, live: Ints, job_phase: Any, job_hall: Ints, share: Floats, node_need: Floats, width: Ints,
+    shape: Ints, slot_start: Ints, slot_node: Any, node_phase: Any, node_cordon: Flags, node_gpus: Any,
+    hall_start: Ints, used_frac: Floats, started_out: Flags,
+) -> None:  # fmt: skip
+    """Place waiting jobs in order by first fit, row by row.
+
+    Room only shrinks during one dispatch, so an equal job that is as wide as one that failed is not tried again.
+    """
+    halls = len(hall_start) - 1
+    nodes = len(node_gpus)
+    shapes, least = 0, np.inf
+    for k in range(len(live)):
+        shapes, least = max(shapes, shape[live[k]] + 1), min(least, share[live[k]])
+    failed = np.empty((shapes, halls + 1), dtype=np.int64)
+    room = np.empty(halls + 1, dtype=np.int64)
+    for i in range(len(rows)):
+        row = rows[i]
+        failed[:, :] = NO_LIMIT
+        _count_room(row, least, node_phase, node_cordon, used_frac, hall_start, room)
+        for k in range(len(live)):
+            job = live[k]
+            if job_phase[row, job] != WAITING:
+                continue
+            hall = job_hall[row, job] if job_hall[row, job] >= 0 else halls
+            if room[hall] < width[job] or failed[shape[job], hall] <= width[job]:
+                continue
+            begin, end = (hall_start[hall], hall_start[hall + 1]) if hall < halls else (0, nodes)
+            slot, last = slot_start[job], slot_start[job + 1]
+            for node in range(begin, end):
+                if (
+                    used_frac[row, node] + share[job] <= ROOM
+                    and node_phase[row, node] == ON
+                    and not node_cordon[row, node]
+                    and node_gpus[node] >= node_need[job]
+                ):
+                    slot_node[row, slot] = node
+                    slot += 1
+                    if slot == last:
+                        break
+            if slot == last:
+                for at in range(slot_start[job], last):
+                    used_frac[row, slot_node[row, at]] += share[job]
+                started_out[i, k] = True
+            else:
+                failed[shape[job], hall] = width[job]
+                slot_node[row, slot_start[job] : last] = -1
+
+
+@njit(cache=True, nogil=True)
+def _count_room(
+    row: int, least: float, node_phase: Any, node_cordon: Flags, used_frac: Floats, hall_start: Ints, room: Ints
+) -> None:
+    """Count the nodes of each hall, and of all (last place), on which the smallest share would fit."""
+    halls = len(hall_start) - 1
+    room[halls] = 0
+    for hall in range(halls):
+        room[hall] = 0
+        for node in range(hall_start[hall], hall_start[hall + 1]):
+            if used_frac[row, node] + least <= ROOM and node_phase[row, node] == ON and not node_cordon[row, node]:
+                room[hall] += 1
+        room[halls] += room[hall]
