@@ -31,7 +31,7 @@ RUNTIME = {
         "numpy",
         "scipy",
     ),
-    *("pydantic-settings", "pydantic", "joblib", "pyarrow", "typer", "rich"),
+    *("pydantic-settings", "pydantic", "joblib", "numba", "pyarrow", "typer", "rich"),
 }
 TARGETS = {"setup", "demo", "test", "test-all", "servers", "check", "bench", "clean", "help"}
 
