@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,12 @@ Array = NDArray[np.float64]
 CAP_FLOOR_FRAC = 0.14
 # 80 PLUS Platinum, 230 V redundant: 90 / 94 / 91 % at 20 / 50 / 100 % load, as loss over rating c0 + c1 x + c2 x^2.
 PSU_LOSS = (0.0284631, -0.0566328, 0.1270706)
+# Loss over rating as a polynomial of load over rating through the published points. 80 PLUS Titanium, 230 V redundant:
+# 90 / 94 / 96 / 91 % at 10 / 20 / 50 / 100 %.
+PSU_CURVES: dict[str, tuple[float, ...]] = {
+    "platinum": PSU_LOSS,
+    "titanium": (0.00846564454720487, 0.03442328619633536, -0.09476380265387202, 0.15077597081143057),
+}
 
 
 def node_demand_kw(util_frac: Array, idle_kw: Array, peak_kw: Array, concave_frac: Array) -> Array:
@@ -30,14 +38,18 @@ def cap_speed_frac(demand_kw: Array, cap_kw: Array, peak_kw: Array, exponent: Ar
     return np.where(demand_kw <= cap_kw, 1.0, ratio**exponent)
 
 
-def psu_input_kw(output_kw: Array, rated_kw: Array, healthy: Array) -> Array:
+def psu_input_kw(output_kw: Array, rated_kw: Array, healthy: Array, loss: Sequence[float | Array] = PSU_LOSS) -> Array:
     """Return the power drawn from the feed [kW] by `healthy` supplies that share output_kw equally.
 
-    A rating of 0 means that power is metered at the wall and no loss is added; with no healthy supply nothing flows.
+    loss: coefficients of PSU_CURVES, numbers or one array each. A rating of 0 means that power is metered at the wall
+    and no loss is added; with no healthy supply nothing flows.
     """
     rating_kw = rated_kw * healthy
     x = output_kw / np.where(rating_kw > 0.0, rating_kw, 1.0)
-    loss_kw = rating_kw * (PSU_LOSS[0] + x * (PSU_LOSS[1] + x * PSU_LOSS[2]))
+    loss_frac: float | Array = loss[-1]
+    for coefficient in reversed(loss[:-1]):
+        loss_frac = coefficient + x * loss_frac
+    loss_kw = rating_kw * loss_frac
     return np.where(output_kw > 0.0, output_kw + loss_kw, 0.0)
 
 

@@ -38,7 +38,8 @@ def node_design_kw(node: NodeType, util_frac: float) -> float:
     demand = power.node_demand_kw(
         np.array(util_frac), np.array(node.idle_kw), np.array(node.peak_kw), np.array(node.concave_frac)
     )
-    return float(power.psu_input_kw(demand, np.array(node.psu_rated_kw), np.array(float(node.psus))))
+    curve = power.PSU_CURVES[node.psu_curve]
+    return float(power.psu_input_kw(demand, np.array(node.psu_rated_kw), np.array(float(node.psus)), curve))
 
 
 def design_pue(parts: Mapping[str, Any], region: int) -> DesignEnergy:
@@ -83,10 +84,5 @@ def _loop_cop(parts: Mapping[str, Any], loop: int, outdoor_c: float) -> float:
 
 
 def _ups_loss_kw(parts: Mapping[str, Any], hall: int) -> float:
-    """This hall's share of the loss of its UPS [kW]."""
-    ups = parts["hall_ups"][hall]
-    load = parts["hall_design_kw"][parts["hall_ups"] == ups].sum()
-    loss = power.ups_loss_kw(
-        load, *(parts[key][ups] for key in ("ups_rated_kw", "ups_loss0", "ups_loss1", "ups_loss2"))
-    )
-    return float(loss) * _share(parts, hall, "hall_ups")
+    """This hall's share of the loss of UPS and PDUs [kW]."""
+    return float(parts["chain"].hall_design_loss_kw[hall])

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from plant.chain import PowerChain
 from plant.errors import SiteFileError
 from plant.network import Network
 
@@ -111,6 +112,8 @@ class Site:
     ups_battery_kwh: Floats
     ups_feed: Flags
     """(U, F): feed f can supply UPS u."""
+    chain: PowerChain
+    """From feeds and generators to the two sides of a rack; see plant/chain.py."""
 
     feed_ids: tuple[str, ...]
     feed_capacity_kw: Floats
@@ -146,7 +149,8 @@ class Site:
             return (*self.link_ids, *self.network.uplink_ids)
         if kind == "switch":
             return self.network.switch_ids
-        ids: tuple[str, ...] = getattr(self, _IDS.get(kind, f"{kind}_ids"))
+        owner = self.chain if kind in ("pdu", "generator") else self
+        ids: tuple[str, ...] = getattr(owner, _IDS.get(kind, f"{kind}_ids"))
         return ids
 
     def index(self, kind: str, component: str) -> int:
@@ -176,7 +180,10 @@ class Site:
         return {}
 
 
-KINDS = ("region", "hall", "rack", "node", "cooling_unit", "loop", "chiller", "ups", "feed", "psu", "switch", "link")
+KINDS = (
+    "region", "hall", "rack", "node", "cooling_unit", "loop", "chiller", "ups", "feed", "psu", "switch", "link", "pdu",
+    "generator",
+)  # fmt: skip
 _IDS = {"cooling_unit": "unit_ids"}
 
 

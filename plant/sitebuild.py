@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from plant import sitechecks, units
+from plant import chainchecks, sitechecks, units
+from plant.chainbuild import build_chain
 from plant.errors import SiteFileError
 from plant.files import load_toml, placed
 from plant.networkbuild import compile_network
@@ -26,7 +27,7 @@ WALL_DESIGN_K = 500.0  # walls of a hall lose design power / 500 K, about 1 W/m2
 
 def read_site_file(path: str | Path) -> SiteFile:
     """Read a site file and check its parts against each other. Raises SiteFileError with every fault at once."""
-    return load_toml(path, SiteFile, SiteFileError, checks=sitechecks.NAMES, folder="sites")
+    return load_toml(path, SiteFile, SiteFileError, checks=(*sitechecks.NAMES, *chainchecks.NAMES), folder="sites")
 
 
 def file_hash(file: SiteFile) -> str:
@@ -40,7 +41,8 @@ def compile_site(file: SiteFile, where: str = "site") -> Site:
     parts: dict[str, Any] = {"name": file.name, "hash": file_hash(file), "design_util_frac": file.design_util_frac}
     for add in (_racks, _halls, _cooling_units, _loops, _power, _links, _regions):
         add(file, parts)
-    faults = [fault for check in sitechecks.SIZES for fault in check(file, parts)]
+    parts["chain"] = build_chain(file, parts)
+    faults = [fault for check in (*sitechecks.SIZES, *chainchecks.SIZES) for fault in check(file, parts)]
     if faults:
         raise SiteFileError(faults=placed(faults, Path(where).name))
     parts["other_kw_frac"] = _other(parts)

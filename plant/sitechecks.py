@@ -175,8 +175,10 @@ def check_orphans(file: SiteFile) -> list[Fault]:
         return []  # a misspelt name also leaves an orphan; one line for one mistake
     halls = list(placed_halls(file))
     used = {"loop": {hall.loop for *_, hall in halls}, "ups": {hall.ups for *_, hall in halls}}
+    sides = {source for pdu in file.pdu for source in (pdu.a, pdu.b) if source is not None}
+    used["ups"] |= sides
     used |= {
-        "feed": {feed for ups in file.ups for feed in ups.feeds},
+        "feed": {feed for ups in file.ups for feed in ups.feeds} | sides | {feed.behind for feed in file.feed},
         "node_type": {rack.node_type for rack in file.rack},
     }
     faults = [

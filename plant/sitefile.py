@@ -5,10 +5,11 @@ Nothing is computed here. `plant/sitechecks.py` checks that the parts fit each o
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from plant.chainfile import Generator, Pdu, Sag
 from plant.keys import Part, count, number, text
 from plant.networkfile import Fabric
 from plant.ranges import expand
@@ -62,6 +63,9 @@ class NodeType(Part):
     psu_redundancy: str = text(
         "needed + spare power supplies, for example '1+1' or '4+2'", "1+1", r"^\d{1,2}\+\d{1,2}$"
     )
+    psu_curve: Literal["platinum", "titanium"] = Field("platinum", description="80 PLUS table of its power supplies")
+    psu_boot: int | None = count(1, 16, "supplies it needs to start; absent: those needed at peak", None)
+    psu_brake: bool = Field(False, description="slows down to what its supplies carry instead of losing power")
     mass_kj_per_k: float = number("kJ/K", 1, 1000, "heat capacity of its metal: 11.1 per 2U server", 11.1)
     stop_c: float = number("C", 30, 70, "inlet temperature at which it shuts itself down", 42.0)
 
@@ -127,7 +131,13 @@ class Ups(Part):
     loss1: float = number("fraction", 0, 0.1, "loss in proportion to load", 0.0064)
     loss2: float = number("fraction", 0, 0.1, "loss with the square of load", 0.0108)
     battery_kwh: float = number("kWh", 0, 1e5, "usable energy of all batteries together")
-    feeds: tuple[str, ...] = Field((), description="ids of the utility feeds that can supply it")
+    charge_kw: float | None = number(
+        "kW", 0, 1e5, "input power of recharging; absent: a tenth of the installed rating", None
+    )
+    stage_load_frac: float | None = number(
+        "fraction", 0.1, 1, "modules sleep while those awake stay below this load; absent: all run", None
+    )
+    feeds: tuple[str, ...] = Field((), description="ids of the feeds that can supply it, the preferred one first")
 
 
 class Feed(Part):
@@ -135,6 +145,7 @@ class Feed(Part):
 
     id: str = text("path, region/name", pattern=PATH)
     capacity_kw: float = number("kW", 1, 1e6, "rated power")
+    behind: str | None = text("id of the feed it hangs behind, such as a substation shared by two", None, PATH)
 
 
 class Link(Part):
@@ -162,6 +173,9 @@ class SiteFile(Part):
     loop: tuple[Loop, ...] = Field(min_length=1, description="chilled-water loops")
     ups: tuple[Ups, ...] = Field(min_length=1, description="UPS systems")
     feed: tuple[Feed, ...] = Field((), description="utility feeds")
+    pdu: tuple[Pdu, ...] = Field((), description="rack PDUs and their breakers")
+    generator: tuple[Generator, ...] = Field((), description="standby generators")
+    sag: Sag = Field(default_factory=Sag, description="what a voltage sag trips")
     link: tuple[Link, ...] = Field((), description="links between halls")
     network: tuple[Fabric, ...] = Field((), description="leaf-spine fabrics, one for every hall or none")
 

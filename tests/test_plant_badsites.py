@@ -47,7 +47,7 @@ BAD: dict[str, tuple[str, tuple[str, ...]]] = {
         changed(("restart_min = 8.0", "restrat_min = 8.0")),
         ("loop[0].chillers.restrat_min: unknown key", "did you mean 'restart_min'?"),
     ),
-    "unknown table": (TINY + '\n[[generator]]\nid = "g"\n', ("generator: unknown key",)),
+    "unknown table": (TINY + '\n[[flywheel]]\nid = "g"\n', ("flywheel: unknown key",)),
     "key in watts": (
         changed(("peak_kw = 0.8", "peak_w = 800")),
         ("node_type[0].peak_w: unknown key", "did you mean 'peak_kw'? values are kW"),
