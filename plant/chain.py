@@ -109,14 +109,13 @@ def feeds_live(chain: PowerChain, feed_ok: Flags, generator_runs: Flags) -> tupl
     feed_ok (M, F): the feed itself works; it is dead when the one it hangs behind is, unless a generator backs it.
     """
     live, utility = feed_ok.copy(), feed_ok.copy()
-    backed = (generator_runs[:, :, None] & chain.generator_feed).any(axis=1) if len(chain.generator_ids) else None
+    backed: Flags = np.asarray((generator_runs[:, :, None] & chain.generator_feed).any(axis=1))
     for f in chain.feed_order:
         behind = int(chain.feed_behind[f])
         if behind >= 0:
             live[:, f] &= live[:, behind]
             utility[:, f] &= utility[:, behind]
-        if backed is not None:
-            live[:, f] |= backed[:, f]
+        live[:, f] |= backed[:, f]
     return live, utility
 
 

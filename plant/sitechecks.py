@@ -178,7 +178,9 @@ def check_orphans(file: SiteFile) -> list[Fault]:
     sides = {source for pdu in file.pdu for source in (pdu.a, pdu.b) if source is not None}
     used["ups"] |= sides
     used |= {
-        "feed": {feed for ups in file.ups for feed in ups.feeds} | sides | {feed.behind for feed in file.feed},
+        "feed": {feed for ups in file.ups for feed in ups.feeds}
+        | sides
+        | {feed.behind for feed in file.feed if feed.behind},
         "node_type": {rack.node_type for rack in file.rack},
     }
     faults = [
