@@ -41,12 +41,13 @@ IDLE_HEARTBEAT_MS = 60_000
 
 @dataclass(frozen=True)
 class Settings:
-    """What a site may set: members, seed, screening and final members, worker processes, horizon, policy, patience."""
+    """What a site may set: members that screen, members of finalists, seed, workers and backend, horizon, judgement."""
 
     members: int = 32
     finalists: int = 256
     seed: int = 0
     workers: int = 1
+    backend: str = "loky"
     horizon_s: float = HORIZON_S
     policy: Policy = field(default_factory=Policy)
     patience: Patience = field(default_factory=Patience)
@@ -176,12 +177,12 @@ class Worker:
         """Screen all candidates, then give the best two and do_nothing more members."""
         s = self.settings
         question = Question(self.twin.state, self.w.site, cause, dict(p_fail), s.seed + 1, self.w.drivers, s.horizon_s)
-        screened = judge(rehearse(question, plans, s.members, s.workers), s.policy)
+        screened = judge(rehearse(question, plans, s.members, s.workers, s.backend), s.policy)
         if s.finalists <= s.members:
             return screened
         best = [j.rehearsal.plan.id for j in screened if j.rehearsal.plan.label != DO_NOTHING and not j.gate_reasons]
         finalists = [p for p in plans if p.label == DO_NOTHING or p.id in best[:2]]
-        final = judge(rehearse(question, finalists, s.finalists, s.workers), s.policy)
+        final = judge(rehearse(question, finalists, s.finalists, s.workers, s.backend), s.policy)
         chosen = {p.id for p in finalists}
         rest = [j for j in screened if j.rehearsal.plan.id not in chosen]
         return final + [Judged(**{**j.__dict__, "rank": len(final) + n + 1}) for n, j in enumerate(rest)]

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 
 from plant.actions import Plan
 from plant.site import Site
 from recovery.futures import write_futures
-from twin import effects
+from twin import effects, fanout
 from twin.drivers import Drivers
 from twin.engine import Engine
 from twin.state import State
@@ -24,7 +23,7 @@ HOLD_S = 600.0
 LOOK_EVERY_S = 1800.0
 CALM_STEP_MS = 60_000
 HOUR_MS = 3_600_000
-BLOCK_ROWS = 32  # 16 to 64 rows cost the same per row; smaller blocks settle sooner
+BLOCK_ROWS = fanout.BLOCK_ROWS  # smaller blocks settle sooner
 PAGED_FROM_TIER = 2
 FRESH_MEMBERS_FROM = 1_000  # member ids of copies: new luck, never that of the live members
 
@@ -60,19 +59,21 @@ class Question:
     horizon_s: float = HORIZON_S
 
 
-def rehearse(question: Question, plans: Sequence[Plan], members: int, workers: int = 1) -> list[Rehearsal]:
+def rehearse(
+    question: Question, plans: Sequence[Plan], members: int, workers: int = 1, backend: str = "loky"
+) -> list[Rehearsal]:
     """Rehearse each plan on `members` members (copies of the live ones beyond their number).
 
     Members are played in blocks whose repairs end at about the same time: rows are independent, and a block that has
-    settled, or in which nothing moves, costs little. Order and bits do not depend on the number of workers.
+    settled, or in which nothing moves, costs little. Order and bits do not depend on workers or backend.
     """
     base = widen(question.state, members)
     write_futures(base, question.site, question.cause, question.p_fail, question.seed)
     order = _by_last_repair(base)
     blocks = [order[at : at + BLOCK_ROWS] for at in range(0, members, BLOCK_ROWS)]
     forks = [base.rows([int(row) for row in block]) for block in blocks]
-    calls = (joblib.delayed(_play)(question, fork, plan) for plan in plans for fork in forks)
-    played = list(joblib.Parallel(n_jobs=1 if len(plans) * len(blocks) == 1 else workers)(calls))
+    told = (question.site, question.drivers, question.horizon_s)  # a worker needs its block, not the whole snapshot
+    played = fanout.each(_play, [(fork, plan, *told) for plan in plans for fork in forks], workers, backend)
     back = np.argsort(order)
     return [
         _join(plan, played[at * len(blocks) : (at + 1) * len(blocks)], back, question.horizon_s)
@@ -101,16 +102,6 @@ def _join(plan: Plan, parts: list[Rehearsal], back: NDArray[np.int64], horizon_s
     return Rehearsal(plan, costs, peak, recovery, stop, len(back), horizon_s)
 
 
-def warm(workers: int) -> None:
-    """Start the worker processes before they are needed: the first rehearsal then does not wait for their imports."""
-    if workers > 1:
-        joblib.Parallel(n_jobs=workers)(joblib.delayed(_ready)() for _ in range(workers))
-
-
-def _ready() -> bool:
-    return True
-
-
 def widen(state: State, members: int) -> State:
     """Return a fork with that many rows: live members first, then copies under new member ids."""
     live = state.members
@@ -121,7 +112,7 @@ def widen(state: State, members: int) -> State:
     return fork
 
 
-def _play(question: Question, block: State, plan: Plan) -> Rehearsal:
+def _play(block: State, plan: Plan, site: Site, drivers: Drivers | None, horizon_s: float) -> Rehearsal:
     """Run one plan in one block of members to recovery, or to the horizon."""
     fork = block.fork()
     fork.calm_step_ms = CALM_STEP_MS
@@ -132,8 +123,8 @@ def _play(question: Question, block: State, plan: Plan) -> Rehearsal:
     before = counters(fork)
     for step in plan.steps:
         effects.schedule(fork, step, start_ms)
-    engine = Engine(fork, question.site, drivers=question.drivers)
-    end_ms = start_ms + int(question.horizon_s * 1000)
+    engine = Engine(fork, site, drivers=drivers)
+    end_ms = start_ms + int(horizon_s * 1000)
     while fork.now_ms < end_ms and not _settled(fork, start_ms):
         engine.run(min(end_ms, fork.now_ms + int(LOOK_EVERY_S * 1000)))
     low = fork.low_service_ms.copy()
@@ -146,7 +137,7 @@ def _play(question: Question, block: State, plan: Plan) -> Rehearsal:
     stop = np.where(fork.first_stop_ms < 0, np.nan, (fork.first_stop_ms - start_ms) / 1000.0)
     return Rehearsal(
         plan, costs, fork.peak_inlet_c.copy(), np.where(unresolved, np.nan, recovery_s), stop, fork.members,
-        question.horizon_s,
+        horizon_s,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plant.site import Site
+from twin import fanout
 from twin.engine import Engine
 from twin.ensemble import STEP_MS, make_state
 from twin.jobs import Jobs
@@ -39,13 +40,8 @@ def run_week(
 
     Sample i is the last step before (i + 1) * step. The answer is the same for any number of worker processes.
     """
-    from joblib import Parallel, delayed
-
     parts = _parts(week, first, last)
-    if workers == 1 or len(parts) == 1:
-        done = [run_part(part, site, seed) for part in parts]
-    else:
-        done = Parallel(n_jobs=workers)(delayed(run_part)(part, site, seed) for part in parts)
+    done = fanout.each(run_part, [(part, site, seed) for part in parts], workers)
     return np.concatenate([util for util, _ in done]), np.concatenate([kw for _, kw in done])
 
 

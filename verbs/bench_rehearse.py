@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import joblib
-
 from plant.actions import Action, Plan
 from recovery.propose import Context, propose
 from recovery.rehearse import Question, rehearse
+from twin import fanout
 from verbs.bench_scene import busy
 from verbs.meter import Meter
 
@@ -20,16 +19,18 @@ CAPS = (0.5, 0.7, 0.8)
 P_FAIL = {60: 1.0}  # at once and in every member: nothing is calm, so every step is the short one
 
 
-def run(members: int = MEMBERS, workers: int = 2, seed: int = 0, tries: int = TRIES) -> dict[str, Any]:
+def run(
+    members: int = MEMBERS, workers: int = 2, seed: int = 0, tries: int = TRIES, backend: str = "loky"
+) -> dict[str, Any]:
     """Return the `results` of contracts.md; the best wall time of several tries, with the CPU time of that try."""
     site, state = busy(SITE, members, seed, STEP_MS)
     plans = candidates(site, state.digest(), state.now_ms)
     question = Question(state, site, CAUSE, P_FAIL, seed + 1, horizon_s=HORIZON_S)
-    warm(workers)
+    fanout.warm(workers, backend, 4)
     best: dict[str, float] = {}
     for _ in range(tries):
         meter = Meter()
-        rehearsals = rehearse(question, plans, members, workers)
+        rehearsals = rehearse(question, plans, members, workers, backend)
         cost = meter.read()
         best = cost if not best or cost["wall_s"] < best["wall_s"] else best
     return {
@@ -40,6 +41,7 @@ def run(members: int = MEMBERS, workers: int = 2, seed: int = 0, tries: int = TR
         "step_s": STEP_MS / 1000.0,
         "nodes": len(site.node_ids),
         "workers": workers,
+        "backend": backend,
         "wall_s": best["wall_s"],
         "cpu_s": best["cpu_s"],
         "tries": tries,
@@ -62,15 +64,3 @@ def candidates(site: Any, snapshot_hash: str, now_ms: int) -> list[Plan]:
             )
         )  # fmt: skip
     return plans
-
-
-def warm(workers: int) -> None:
-    """Start the worker processes and let them import, so that the clock sees work."""
-    if workers > 1:
-        joblib.Parallel(n_jobs=workers)(joblib.delayed(_imported)() for _ in range(4 * workers))
-
-
-def _imported() -> str:
-    from recovery import rehearse as module
-
-    return module.__name__

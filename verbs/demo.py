@@ -19,7 +19,7 @@ from typing import Any
 
 from plant.errors import ConfigError, StoreUnavailable
 from recovery.loop import Settings
-from recovery.rehearse import warm
+from twin import fanout
 from verbs.demo_site import ADDRESS_FILE, Stage
 from verbs.demo_worker import DemoWorker, Pace
 from verbs.replay_run import Measured, play_none, seconds
@@ -59,7 +59,7 @@ def run(
     settings = Settings(finalists=finalists, workers=workers, seed=seed)
     with ProcessPoolExecutor(1) as pool, emulated_site(folder), app(folder, port, headless, say):
         aside = Aside(pool, stage)
-        threading.Thread(target=warm, args=(workers,), daemon=True).start()
+        threading.Thread(target=fanout.warm, args=(workers,), daemon=True).start()
         worker = DemoWorker(folder, stage, pace, settings, say, aside.begin)
         measured = worker.run()
         results = report(worker, measured, aside)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from verbs import front
-from verbs.front import Ask, Debug, Json, Seed, Workers
+from verbs.front import Ask, Backend, Debug, Json, Seed, Workers
 
 Members = Annotated[int, typer.Option("--members", min=1, max=100_000, help="Members of the ensemble, a count.")]
 
@@ -61,7 +61,12 @@ def bench_fork(members: Members = 32, seed: Seed = 0, json: Json = False, debug:
 
 
 def bench_rehearse(
-    members: Members = 32, workers: Workers = 2, seed: Seed = 0, json: Json = False, debug: Debug = False
+    members: Members = 32,
+    workers: Workers = 2,
+    backend: Backend = "loky",
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
 ) -> int:
     """Measure a rehearsal: 8 plans, 936 nodes, half an hour at 10 s steps; the best wall time of three [s].
 
@@ -69,8 +74,8 @@ def bench_rehearse(
     Example:
       foretwin bench rehearse --members 32 --workers 2
     """
-    ask = Ask("bench rehearse", {"members": members, "workers": workers}, seed, json, debug)
-    return front.run(ask, "verbs.bench_rehearse", lambda verb: verb.run(members, workers, seed))
+    ask = Ask("bench rehearse", {"members": members, "workers": workers, "backend": backend}, seed, json, debug)
+    return front.run(ask, "verbs.bench_rehearse", lambda verb: verb.run(members, workers, seed, backend=backend))
 
 
 def bench_reliability(

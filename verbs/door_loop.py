@@ -10,7 +10,7 @@ import typer
 
 from plant.errors import ConfigError
 from verbs import front
-from verbs.front import Ask, Debug, Json, Seed, Workers
+from verbs.front import Ask, Backend, Debug, Json, Seed, Workers
 
 INCIDENT = "alibaba-hk-2022-12-18"
 Site = Annotated[str, typer.Option("--site", help="Site file, or the name of a shipped one.")]
@@ -151,6 +151,7 @@ def rehearse(
     members: Members = 32,
     finalists: Finalists = 256,
     workers: Workers = 2,
+    backend: Backend = "loky",
     seed: Seed = 0,
     json: Json = False,
     debug: Debug = False,
@@ -162,11 +163,11 @@ def rehearse(
       foretwin rehearse --site hall --incident alibaba-hk-2022-12-18 --at 0
     """
     inputs = {"site": site, "incident": incident, "at_min": at, "members": members, "finalists": finalists}
-    ask = Ask("rehearse", {**inputs, "workers": workers}, seed, json, debug)
+    ask = Ask("rehearse", {**inputs, "workers": workers, "backend": backend}, seed, json, debug)
     return front.run(
         ask,
         "verbs.rehearse",
-        lambda verb: verb.run(site, incident, at, members, finalists, seed, workers, front.say),
+        lambda verb: verb.run(site, incident, at, members, finalists, seed, workers, backend, front.say),
         good=has_safe_plan,
     )
 

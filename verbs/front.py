@@ -25,6 +25,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random draw, a whole number.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, max=256, help="Worker processes, a count.")]
+Backend = Annotated[
+    str, typer.Option("--backend", help="How the workers are spread: loky (processes), threading, ray (a cluster).")
+]
 Told = Callable[[int, int], None]
 
 

@@ -16,6 +16,7 @@ from predict.score import Scorer
 from recovery.choose import Judged
 from recovery.loop import Settings
 from recovery.propose import Context, propose
+from twin import fanout
 from verbs.livework import MODELS
 from verbs.replay_run import TICK_MS, Case, Replay
 
@@ -28,6 +29,7 @@ def run(
     finalists: int = 256,
     seed: int = 0,
     workers: int = 2,
+    backend: str = "loky",
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Return the `results` of contracts.md; at_min counts from the first alarm of the incident file.
@@ -35,6 +37,7 @@ def run(
     The twin follows the emulated site up to that instant through telemetry alone. Raises ConfigError when the instant
     is outside the replay.
     """
+    fanout.check_backend(backend)
     there = load_site(site)
     case = Case(there, load_incident(incident, there), seed)
     start_ms, end_ms = case.window_ms
@@ -42,7 +45,7 @@ def run(
     if not start_ms + TICK_MS <= stop_ms <= end_ms:
         low, high = ((x - case.world.at_ms(0.0)) / 60000.0 for x in (start_ms, end_ms))
         raise ConfigError("--at", f"{at_min:g} min", f"{low:.1f} to {high:.1f} min from the first alarm")
-    settings = Settings(members=members, finalists=finalists, seed=seed, workers=workers)
+    settings = Settings(members=members, finalists=finalists, seed=seed, workers=workers, backend=backend)
     with tempfile.TemporaryDirectory() as folder:
         replay = Replay(case, Scorer(there, registry.newest(MODELS)), settings, Path(folder), 0.0)
         say(f"following the emulated site for {(stop_ms - start_ms) / 60000.0:.0f} min of site time")

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import joblib
 import numpy as np
 
 from plant.errors import ConfigError
@@ -15,6 +14,7 @@ from plant.site import load_site
 from predict import registry
 from recovery import mttr
 from recovery.loop import Settings
+from twin import fanout
 from verbs.livework import MODELS
 from verbs.replay_run import Case, Measured, play_foretwin, play_none, seconds
 
@@ -60,9 +60,8 @@ def run(
     if ours is not None:
         asked += [Asked(i, seed + k, ours, quiet=True) for i in ids for k in range(quiet)]
     say(f"{len(asked)} replays of {', '.join(ids)} (simulated), {seeds} seeds, policies {', '.join(names)}")
-    pool = joblib.Parallel(n_jobs=workers, return_as="generator")
     played = []
-    for n, one in enumerate(pool(joblib.delayed(play)(a, human_s, finalists) for a in asked), 1):
+    for n, one in enumerate(fanout.flow(play, [(a, human_s, finalists) for a in asked], workers), 1):
         played.append(one)
         if n % 5 == 0 or n == len(asked):
             say(f"{n} of {len(asked)}")

@@ -75,7 +75,10 @@ class LoopSection(Part):
     tick_s: float = number("s", 5.0, 300.0, "time from tick to tick", 15.0)
     members: int = count(1, 100_000, "members that screen every plan", 32)
     finalists: int = count(1, 100_000, "members that the best plans and do_nothing get", 256)
-    workers: int = count(1, 256, "processes that rehearse", 1)
+    workers: int = count(1, 256, "workers that rehearse", 1)
+    backend: Literal["loky", "threading", "ray"] = Field(
+        "loky", description="loky: processes here; threading: threads here; ray: a cluster"
+    )
 
 
 class PolicySection(Part):
