@@ -27,11 +27,16 @@ FAULT_KINDS: dict[str, tuple[str, str]] = {
     "ups_module_fails": ("ups", "a UPS module drops out"),
     "psu_fails": ("psu", "a power supply delivers nothing"),
     "node_fails": ("node", "a node stops and loses its work"),
-    "link_degrades": ("link", "a link loses frames"),
+    "link_degrades": ("link", "a link loses frames; severity 0 to 1 is a loss of 1e-5 to 1e-2"),
+    "link_flaps": ("link", "a link goes down for seconds again and again"),
+    "link_fails": ("link", "a link carries nothing"),
+    "switch_fails": ("switch", "a leaf or spine switch carries nothing"),
+    "grey_switch": ("switch", "a switch loses frames and nothing takes over; severity as for link_degrades"),
 }
 FaultKind = Literal[
     "loop_airlock", "chiller_trip", "standby_fails", "cooling_unit_stop", "feed_sag", "feed_loss",
-    "ups_module_fails", "psu_fails", "node_fails", "link_degrades",
+    "ups_module_fails", "psu_fails", "node_fails", "link_degrades", "link_flaps", "link_fails",
+    "switch_fails", "grey_switch",
 ]  # fmt: skip
 
 

@@ -22,6 +22,7 @@ Phases = NDArray[np.int8]
 UP, DOWN, FLAPPING, LOSSY, DISABLED = range(5)
 """Phases of links and switches: a grey switch is LOSSY; only links flap; DISABLED was taken out by a plan."""
 
+NEVER_MS = 2**62
 MOST_SPINES = 63  # the spines that a leaf reaches are one 64-bit mask
 
 # A flap lasts seconds (MegaScale, notes B.6): 5 s in each minute of a flapping spell [assumed]
@@ -85,10 +86,16 @@ def uplink_share(
     its loss to every link it has; a flapping link is away a fixed share of the time.
     """
     leaf, spine = net.uplink_leaf, net.uplink_spine + len(net.leaf_ids)
-    gone = _gone(link_phase) | _gone(switch_phase).take(leaf, axis=1) | _gone(switch_phase).take(spine, axis=1)
-    share = np.where(gone, 0.0, np.where(link_phase == FLAPPING, 1.0 - FLAP_DOWN_FRAC, 1.0))
+    lost = _gone(switch_phase)
+    share = np.where(lost.take(leaf, axis=1) | lost.take(spine, axis=1), 0.0, link_share(link_phase))
+    gone = share == 0.0
     kept = (1.0 - link_loss) * (1.0 - switch_loss.take(leaf, axis=1)) * (1.0 - switch_loss.take(spine, axis=1))
     return share, np.where(gone, 0.0, 1.0 - kept)
+
+
+def link_share(phase: Phases) -> Floats:
+    """Return the share of a link's capacity that its phase leaves."""
+    return np.where(_gone(phase), 0.0, np.where(phase == FLAPPING, 1.0 - FLAP_DOWN_FRAC, 1.0))
 
 
 def _gone(phase: Phases) -> Flags:

@@ -13,6 +13,7 @@ import numpy as np
 from plant import thermal
 from plant.site import Site
 from twin.airpaths import refresh_air
+from twin.fabric import Fabric
 from twin.jobs import NOT_ARRIVED
 from twin.kernels import kernels
 from twin.layout import Ints, Layout, Rows, some_rows
@@ -57,6 +58,7 @@ class Derived:
         self.has_profiles = bool(state.jobs.profile_start[-1])
         self.profile_due_ms = 0
         self.air_dt_s = 0.0
+        self.fabric = Fabric(site, state)
         self._allocate()
         self.refresh()
 
@@ -119,6 +121,7 @@ class Derived:
 
     def refresh(self) -> None:
         """Compute again what is dirty."""
+        self.fabric.refresh()
         self.refresh_load()
         if self.halls_dirty:
             # rows whose power is dirty too are done again below

@@ -16,6 +16,7 @@ from plant.site import Site
 from twin import jobs as J
 from twin.agenda import Entry, Scalar
 from twin.derived import Derived
+from twin.link_lives import disable_link
 from twin.placement import requeue
 from twin.state import State
 
@@ -34,6 +35,7 @@ MODELLED = (
     "requeue",
     "start_standby",
     "set_cooling",
+    "disable_link",
     "ordered_return",
 )
 
@@ -201,6 +203,9 @@ def perform(w: World, step: Action, rows: Ints, nodes: Flags) -> None:
             start_standby(w, loop, rows)
     elif step.kind == "set_cooling":
         _set_cooling(w, step, rows)
+    elif step.kind == "disable_link":
+        for one in step.scope:
+            disable_link(d, w.site.index("link", one), rows)
 
 
 def _flag_jobs(d: Derived, rows: Ints, nodes: Flags, name: str, value: int) -> None:

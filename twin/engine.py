@@ -20,6 +20,7 @@ from twin.dispatch import Dispatcher, first_fit
 from twin.drivers import Drivers, constant
 from twin.job_lives import cross_jobs, note_service
 from twin.layout import layout_of
+from twin.link_lives import cross_network
 from twin.node_lives import cross_nodes
 from twin.placement import dispatch
 from twin.processes import CUTS, LIVES, Turn
@@ -114,6 +115,7 @@ class Engine:
         note_service(d)
         cross_jobs(d, dt_s, self.choose)
         cross_nodes(d, dt_s)
+        cross_network(d)
         dispatch(d, self.choose)
 
 

@@ -13,6 +13,7 @@ from twin.agenda import Agenda
 from twin.fields import FIELDS
 from twin.jobs import EMPTY, NOT_ARRIVED, Jobs
 from twin.kernels import DEFAULT
+from twin.link_lives import first_lives
 from twin.state import State, axis_shape
 
 Array = NDArray[np.float64]
@@ -112,6 +113,7 @@ def _populations(site: Site, s: State) -> None:
     s.unit_running[...] = True
     s.feed_ok[...] = True
     s.ups_battery_kwh[...] = site.ups_battery_kwh
+    first_lives(site, s)
     s.loop_flow_frac[...] = 1.0
     for name in ("first_stop_ms", "low_service_ms"):
         s.arrays[name][...] = -1
@@ -140,6 +142,7 @@ def _jobs(s: State) -> None:
     s.job_hall[...] = s.jobs.home
     s.job_target[...] = -1
     s.job_start_ms[...] = -1
+    s.job_stall_ms[...] = -1
     s.job_phase[...] = NOT_ARRIVED
     if len(s.jobs):
         s.agenda.add(max(int(s.jobs.arrival_ms[0]), s.now_ms), "arrivals", "jobs", "next", {"next": 0})

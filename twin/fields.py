@@ -57,6 +57,15 @@ FIELDS: tuple[Field, ...] = (
     # power chain
     Field("ups_battery_kwh", "ups", FLOAT, "energy left in the batteries [kWh]"),
     Field("feed_ok", "feed", FLAG, "the feed carries power"),
+    # network: populations of links (between halls, then from leaves to spines) and of switches (leaves, then spines)
+    Field("link_phase", "link", TINY, "0 up, 1 down, 2 flapping, 3 losing frames, 4 taken out of service"),
+    Field("link_until_ms", "link", INT, "end of the phase: the next fault of a link that is up, else its repair"),
+    Field("link_loss_frac", "link", FLOAT, "share of frames it loses"),
+    Field("link_episode", "link", INT, "how many lives the link has had"),
+    Field("switch_phase", "switch", TINY, "0 up, 1 down, 3 grey: up but losing frames, 4 taken out of service"),
+    Field("switch_until_ms", "switch", INT, "end of the phase: the next fault of a switch that is up, else its repair"),
+    Field("switch_loss_frac", "switch", FLOAT, "share of frames it loses"),
+    Field("switch_episode", "switch", INT, "how many lives the switch has had"),
     # jobs
     Field("job_phase", "job", TINY, "0 not arrived, 1 waiting, 2 running, 3 moving, 4 restarting, 5 held, 6 done"),
     Field("job_work_s", "job", FLOAT, "work done, in seconds at full speed"),
@@ -67,6 +76,7 @@ FIELDS: tuple[Field, ...] = (
     Field("job_copy_gb", "job", FLOAT, "state still to copy [GB]"),
     Field("job_until_ms", "job", INT, "end of its restart"),
     Field("job_start_ms", "job", INT, "when it was last started"),
+    Field("job_stall_ms", "job", INT, "since when the network lets nothing through to it, -1 it does"),
     Field("slot_node", "slot", SMALL, "node of each slot, -1 none"),
     Field("dispatch_due", "", FLAG, "queue or room changed: try to place waiting jobs at the next step"),
     Field("move_limit", "", INT, "how many jobs may move at a time"),
@@ -79,6 +89,8 @@ FIELDS: tuple[Field, ...] = (
     Field("moved_gb", "", FLOAT, "state copied between halls [GB]"),
     Field("node_stops", "", FLOAT, "protective shutdowns"),
     Field("node_failures", "", FLOAT, "node failures"),
+    Field("net_faults", "", FLOAT, "faults of links and switches"),
+    Field("net_requeues", "", FLOAT, "jobs sent back to the queue because the network left them standing"),
     Field("first_stop_ms", "", INT, "first protective shutdown, -1 none"),
     Field("service_frac", "", FLOAT, "delivered share of demanded service in the last step"),
     Field("low_service_ms", "", INT, "last instant at which service was below its limit, -1 never"),

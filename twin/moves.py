@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from twin import jobs as J
 from twin.derived import Derived
 from twin.dispatch import Dispatcher
+from twin.fabric import moves_gb_per_s
 from twin.placement import place
 
 Flags = NDArray[np.bool_]
@@ -25,7 +26,7 @@ def advance_moves(d: Derived, dt_s: float, choose: Dispatcher) -> None:
     moving = phase == J.MOVING
     count = moving.sum(axis=1)
     if moving.any():
-        _copy(d, moving, target, count, dt_s)
+        _copy(d, moving, target, dt_s)
     wants = (target >= 0) & ((phase == J.RUNNING) | (phase == J.WAITING))
     if wants.any():
         source = _sources(d)
@@ -50,11 +51,11 @@ def _drop_idle_moves(d: Derived, wants: Flags, source: Ints, target: Ints) -> Fl
     return np.asarray(idle)
 
 
-def _copy(d: Derived, moving: Flags, target: Ints, count: Ints, dt_s: float) -> None:
-    """Copy state over the link between the halls, shared equally by the jobs of that member that move."""
+def _copy(d: Derived, moving: Flags, target: Ints, dt_s: float) -> None:
+    """Copy state over the links between the halls, shared alike by the jobs that move the same way."""
     s, live = d.state, d.live
     source = s.job_hall.take(live, axis=1)
-    gb_per_s = d.site.link_gb_per_s[np.maximum(source, 0), np.maximum(target, 0)] / np.maximum(count, 1)[:, None]
+    gb_per_s = moves_gb_per_s(d.fabric, moving, source, target)
     left = s.job_copy_gb.take(live, axis=1)
     step = np.where(moving, np.minimum(left, gb_per_s * dt_s), 0.0)
     s.moved_gb[...] += step.sum(axis=1)

@@ -13,7 +13,7 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from twin import effects
+from twin import effects, link_lives
 from twin import jobs as J
 from twin.agenda import Entry, Scalar
 
@@ -193,6 +193,20 @@ def psu(w: Turn) -> Life:
             w.end()
 
 
+def link(w: Turn) -> Life:
+    """A link or switch of a story degrades, flaps or fails; the end of that phase is its repair."""
+    while w.entry is not None:
+        yield w.due()
+        if w.entry is None:
+            return
+        e, rows = w.entry, w.rows
+        link_lives.befall(
+            w.engine.derived, e.kind, w.index(e.kind), rows, int(e.number("fault")), e.number("loss_frac"),
+            int(e.number("repaired_ms")),
+        )  # fmt: skip
+        w.end()
+
+
 def action(w: Turn) -> Life:
     """A step of a plan takes effect; an ordered return looks every minute until cooling is back."""
     while w.entry is not None:
@@ -213,6 +227,8 @@ LIVES: dict[str, Callable[[Turn], Life]] = {
     "cooling_unit": cooling_unit,
     "feed": feed,
     "psu": psu,
+    "link": link,
+    "switch": link,
     "action": action,
 }
 # Site-wide happenings that act at their exact instant: flows are advanced to it first. Their rows are always all rows.

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from plant.errors import IncidentFileError
 from plant.incident import ResolvedCause, ResolvedIncident
+from plant.network import DOWN, FLAPPING, LOSSY
+from plant.networkfaults import LOSS_HIGH, LOSS_LOW
 from plant.site import Site
 from twin.state import State
 
 FEED_SAG_S = 20.0  # a sag that trips cooling is over within seconds; halls ride it out on their batteries
 NEVER_MS = 4 * 24 * 3_600_000  # what no repair of the file clears stays broken beyond any replay
+
+NETWORK_FAULTS = {
+    "link_degrades": LOSSY, "link_flaps": FLAPPING, "link_fails": DOWN, "switch_fails": DOWN, "grey_switch": LOSSY,
+}  # fmt: skip
 
 
 def write(state: State, site: Site, world: ResolvedIncident) -> None:
@@ -32,13 +38,26 @@ def _write_cause(state: State, site: Site, world: ResolvedIncident, cause: Resol
             state.agenda.add(at_ms, "feed", component, "lost", {"back_ms": lost_ms})
         elif cause.kind == "psu_fails":
             state.agenda.add(at_ms, "psu", component, "fail", {"replaced_ms": back_ms})
+        elif cause.kind in NETWORK_FAULTS:
+            _network(state, site, cause, component, at_ms, back_ms)
         else:
             raise IncidentFileError(
                 f"incident {world.id}: cause {cause.name}",
                 f"kind '{cause.kind}', which the twin cannot play yet",
-                "loop_airlock chiller_trip standby_fails cooling_unit_stop feed_sag feed_loss psu_fails",
+                "loop_airlock chiller_trip standby_fails cooling_unit_stop feed_sag feed_loss psu_fails "
+                + " ".join(NETWORK_FAULTS),
                 "describe the cause by one of these",
             )
+
+
+def _network(state: State, site: Site, cause: ResolvedCause, component: str, at_ms: int, back_ms: int) -> None:
+    """A link degrades, flaps or fails, or a switch does; severity 1 of a grey fault is the worst loss that is known."""
+    fault = NETWORK_FAULTS[cause.kind]
+    # even steps on a logarithmic scale: severity 0 is the least loss that counts as corruption
+    loss_frac = LOSS_LOW * (LOSS_HIGH / LOSS_LOW) ** cause.severity if fault == LOSSY else 0.0
+    kind = "switch" if component in site.network.switch_ids else "link"
+    data = {"fault": fault, "loss_frac": loss_frac, "repaired_ms": back_ms}
+    state.agenda.add(at_ms, kind, component, "fault", data)
 
 
 def _airlock(state: State, world: ResolvedIncident, cause: ResolvedCause, loop: str, back_ms: int) -> None:
