@@ -74,8 +74,9 @@ def warm(workers: int, backend: str = "loky", calls_per_worker: int = 1) -> None
 
 
 def _ready() -> str:
-    from twin import engine
+    from twin import engine, kernels
 
+    kernels.kernels(kernels.DEFAULT)
     return engine.__name__
 
 

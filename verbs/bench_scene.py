@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
+from plant import streams
 from plant.files import DATA
 from plant.jobsample import SampleJob, read_sample
 from plant.site import Site, load_site
 from twin.ensemble import STEP_MS, make_state
 from twin.jobfile import jobs_of
+from twin.jobs import make_jobs
 from twin.state import State
 
 START_MS = 1_671_321_360_000  # any fixed instant: nothing here depends on it
 BUSY_FRAC = 0.65  # share of the nodes that a busy scene asks for
 SETTLE_MS = 300_000
+PEER_JOBS, PEER_ARRIVAL_S, PEER_WIDTH, PEER_WORK_S = 8_640, 10.0, 64, (600.0, 4800.0)
+PEER_ACTIVITY = (0.4, 1.0)  # utilisation while a job runs [assumed]: uniform
+PEER_CHECKPOINT_S = 1800.0
 
 
 def sample() -> tuple[SampleJob, ...]:
@@ -23,6 +31,30 @@ def day(site: Site, members: int, seed: int) -> State:
     """A site at the start of the sample's day."""
     fits = tuple(job for job in sample() if job.width_nodes <= len(site.node_ids))
     return make_state(site, START_MS, jobs=jobs_of(fits, START_MS), members=members, seed=seed)
+
+
+def peer_day(site: Site, members: int, seed: int) -> State:
+    """A site at the start of the day that the peer's benchmark runs (notes on peers, case A).
+
+    Poisson arrivals every 10 s, 1 to 64 nodes and 600 to 4,800 s each, uniform: about 92 % of 9,600 nodes.
+    """
+    k = np.arange(PEER_JOBS, dtype=np.uint64)
+
+    def luck(purpose: str) -> NDArray[np.float64]:
+        return streams.uniform(seed, purpose, 0, k)
+
+    gap_s = PEER_ARRIVAL_S * streams.exponential(seed, "bench arrival", 0, k)
+    width = 1 + (PEER_WIDTH * luck("bench width")).astype(np.int64)
+    jobs = make_jobs(
+        [f"job{i:05d}" for i in range(PEER_JOBS)],
+        arrival_ms=START_MS + (np.cumsum(gap_s) * 1000.0).astype(np.int64),
+        work_s=PEER_WORK_S[0] + (PEER_WORK_S[1] - PEER_WORK_S[0]) * luck("bench work"),
+        width=width,
+        gpus=float(site.node_gpus.min()) * width,
+        activity_frac=PEER_ACTIVITY[0] + (PEER_ACTIVITY[1] - PEER_ACTIVITY[0]) * luck("bench activity"),
+        checkpoint_s=np.full(PEER_JOBS, PEER_CHECKPOINT_S),
+    )
+    return make_state(site, START_MS, jobs=jobs, members=members, seed=seed)
 
 
 def busy(site_name: str, members: int, seed: int, step_ms: int = STEP_MS) -> tuple[Site, State]:

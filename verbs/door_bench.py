@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 def bench_twin(
     case: Annotated[
-        str, typer.Option("--case", help="small (32 nodes, 6 h) or hall (936 nodes, 24 h); 15 s steps.")
+        str, typer.Option("--case", help="small hall frontier-day (9,600 nodes, 24 h, 15 s) frontier-hour-1s.")
     ] = "hall",
     members: Members = 1,
     seed: Seed = 0,
@@ -49,8 +49,8 @@ def bench_twin(
     return front.run(ask, "verbs.bench_twin", work)
 
 
-def bench_fork(members: Members = 32, seed: Seed = 0, json: Json = False, debug: Debug = False) -> int:
-    """Measure a fork of a live twin of 936 nodes [ms], and that it continues bit for bit.
+def bench_fork(members: Members = 1, seed: Seed = 0, json: Json = False, debug: Debug = False) -> int:
+    """Measure a fork of a live twin of 9,600 nodes [ms], and that it continues bit for bit.
 
     \b
     Example:
@@ -61,6 +61,7 @@ def bench_fork(members: Members = 32, seed: Seed = 0, json: Json = False, debug:
 
 
 def bench_rehearse(
+    case: Annotated[str, typer.Option("--case", help="loop (a hall loses its cooling) or blackout.")] = "loop",
     members: Members = 32,
     workers: Workers = 2,
     backend: Backend = "loky",
@@ -72,10 +73,13 @@ def bench_rehearse(
 
     \b
     Example:
-      foretwin bench rehearse --members 32 --workers 2
+      foretwin bench rehearse --case blackout --members 32 --workers 2
     """
-    ask = Ask("bench rehearse", {"members": members, "workers": workers, "backend": backend}, seed, json, debug)
-    return front.run(ask, "verbs.bench_rehearse", lambda verb: verb.run(members, workers, seed, backend=backend))
+    inputs = {"case": case, "members": members, "workers": workers, "backend": backend}
+    ask = Ask("bench rehearse", inputs, seed, json, debug)
+    return front.run(
+        ask, "verbs.bench_rehearse", lambda verb: verb.run(members, workers, seed, backend=backend, case=case)
+    )
 
 
 def bench_reliability(
