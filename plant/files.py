@@ -43,15 +43,18 @@ def load_toml(
     error_class: type[ForetwinError],
     checks: Sequence[Check] = (),
     folder: str | None = None,
+    prepare: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
 ) -> M:
     """Read, validate and cross-check a TOML file.
 
     `checks` take the model and return faults whose `where` is a path inside the file; they also run on what is left of
     a file with faults, so that all faults come at once. `folder` of `data/` holds shipped files of this kind.
+    `prepare` may complete the raw content before it is validated, for example from other files.
     Raises `error_class` with every fault; `where` then names the file.
     """
     name = Path(path).name
-    raw = _read(path, error_class, folder)
+    raw = read_toml(path, error_class, folder)
+    raw = prepare(raw) if prepare is not None and raw else raw
     faults = [] if raw else [_empty(model)]
     found: M | None = None
     if raw:
@@ -72,8 +75,8 @@ def placed(faults: Sequence[Fault], file: str) -> list[Fault]:
     return [Fault(f"{file}: {f.where}" if f.where else file, f.found, f.allowed, f.cure) for f in faults]
 
 
-def _read(path: str | Path, error_class: type[ForetwinError], folder: str | None) -> dict[str, Any]:
-    """The raw content, or one fault that says why there is none."""
+def read_toml(path: str | Path, error_class: type[ForetwinError], folder: str | None) -> dict[str, Any]:
+    """The raw content of a TOML file. Raises `error_class` that says why there is none."""
     file = Path(path)
     try:
         content = file.read_bytes()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 # Cap law, notes/incidents.md B.5: speed = ((Pcap - P0) / (Pdemand - P0)) ** a with P0 = 0.14 Pmax.
 CAP_FLOOR_FRAC = 0.14
@@ -28,6 +30,56 @@ def node_demand_kw(util_frac: Array, idle_kw: Array, peak_kw: Array, concave_fra
     """
     u = np.minimum(util_frac, 1.0)
     return np.asarray(idle_kw + (peak_kw - idle_kw) * ((1.0 - concave_frac) * u + concave_frac * np.sqrt(u)))
+
+
+class Curve(NamedTuple):
+    """A law of its own for some nodes: the share of (peak - idle) drawn at utilisation at_frac.
+
+    nodes: their indices. Measured: straight lines between the points, (0, 0) first, (1, 1) last, never falling.
+    steps: nothing between the points, the share jumps when the utilisation reaches one (packages that wake up).
+    """
+
+    nodes: Ints
+    at_frac: Array
+    share_frac: Array
+    steps: bool
+
+
+def busy_cores(util_frac: Array, cores: Array | int) -> Ints:
+    """Return the busy cores of a node, rounded to the nearest whole one: one busy thread never reads exactly one."""
+    return np.floor(util_frac * cores + 0.5).astype(np.int64)
+
+
+def wake_points(wake_cores: tuple[int, ...], wake_frac: tuple[float, ...], cores: int) -> tuple[Array, Array]:
+    """Return (utilisation, share of peak - idle) of a law of packages: each adds its share once its cores are busy.
+
+    A package that wakes draws most of its power at once; on the SURF hosts this fits better than any smooth law.
+    """
+    at = (np.asarray(wake_cores, np.float64) - 0.5) / cores
+    return np.concatenate([[0.0], at]), np.concatenate([[0.0], np.cumsum(wake_frac)])
+
+
+def curve_share_frac(util_frac: Array, curve: Curve) -> Array:
+    """Return the share of (peak - idle) that a curve gives at a utilisation [0..1]."""
+    u = np.minimum(util_frac, 1.0)
+    if curve.steps:
+        return np.asarray(curve.share_frac[np.searchsorted(curve.at_frac, u, side="right") - 1])
+    return np.interp(u, curve.at_frac, curve.share_frac)
+
+
+def demand_kw(
+    util_frac: Array, idle_kw: Array, peak_kw: Array, concave_frac: Array, curves: tuple[Curve, ...] = ()
+) -> Array:
+    """Return what running nodes ask for [kW], shaped like util_frac (members, nodes): see node_demand_kw.
+
+    Nodes with a curve of their own follow that.
+    """
+    asked = node_demand_kw(util_frac, idle_kw, peak_kw, concave_frac)
+    for curve in curves:
+        at = curve.nodes
+        span = (peak_kw - idle_kw)[at]
+        asked[:, at] = idle_kw[at] + span * curve_share_frac(util_frac.take(at, axis=1), curve)
+    return asked
 
 
 def cap_speed_frac(demand_kw: Array, cap_kw: Array, peak_kw: Array, exponent: Array) -> Array:

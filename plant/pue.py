@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from plant import cooling, power
+from plant.gpubuild import design_fan_kw, law_peak_kw, node_curves
 from plant.sitefile import NodeType
 
 
@@ -35,9 +36,14 @@ class DesignEnergy:
 
 def node_design_kw(node: NodeType, util_frac: float) -> float:
     """Power [kW] that a node draws from the UPS at a utilisation, power supply losses included."""
-    demand = power.node_demand_kw(
-        np.array(util_frac), np.array(node.idle_kw), np.array(node.peak_kw), np.array(node.concave_frac)
-    )
+    idle, peak = np.array([node.idle_kw]), np.array([law_peak_kw(node)])
+    demand = power.demand_kw(
+        np.full((1, 1), util_frac),
+        idle,
+        peak,
+        np.array([node.concave_frac]),
+        node_curves([node], np.zeros(1, np.int32)),
+    )[0, 0] + design_fan_kw(node)
     curve = power.PSU_CURVES[node.psu_curve]
     return float(power.psu_input_kw(demand, np.array(node.psu_rated_kw), np.array(float(node.psus)), curve))
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,10 @@ from numpy.typing import NDArray
 from plant.chain import PowerChain
 from plant.errors import SiteFileError
 from plant.network import Network
+from plant.power import Curve
+
+if TYPE_CHECKING:
+    from plant.gpubuild import Gpus
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
@@ -79,6 +84,10 @@ class Site:
     node_psu_rated_kw: Floats
     psu_per_node: Ints
     psu_needed_per_node: Ints
+    node_curves: tuple[Curve, ...]
+    """Power laws of node types that have one of their own; see plant/power.py."""
+    gpus: Gpus
+    """Accelerators and fans of the nodes that have such tables; see plant/gpubuild.py."""
 
     unit_ids: tuple[str, ...]
     unit_hall: Ints

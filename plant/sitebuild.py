@@ -14,7 +14,9 @@ from plant import chainchecks, sitechecks, units
 from plant.chainbuild import build_chain
 from plant.errors import SiteFileError
 from plant.files import load_toml, placed
+from plant.gpubuild import build_gpus, law_peak_kw, node_curves
 from plant.networkbuild import compile_network
+from plant.nodetypes import with_node_types
 from plant.pue import design_pue, node_design_kw
 from plant.ranges import expand
 from plant.site import Flags, Floats, Ints, Site
@@ -27,7 +29,8 @@ WALL_DESIGN_K = 500.0  # walls of a hall lose design power / 500 K, about 1 W/m2
 
 def read_site_file(path: str | Path) -> SiteFile:
     """Read a site file and check its parts against each other. Raises SiteFileError with every fault at once."""
-    return load_toml(path, SiteFile, SiteFileError, checks=(*sitechecks.NAMES, *chainchecks.NAMES), folder="sites")
+    checks, folder = (*sitechecks.NAMES, *chainchecks.NAMES), Path(path).parent
+    return load_toml(path, SiteFile, SiteFileError, checks, "sites", lambda raw: with_node_types(raw, folder))
 
 
 def file_hash(file: SiteFile) -> str:
@@ -39,7 +42,7 @@ def file_hash(file: SiteFile) -> str:
 def compile_site(file: SiteFile, where: str = "site") -> Site:
     """Compile a checked site file. Raises SiteFileError with every size that does not fit; `where` names the file."""
     parts: dict[str, Any] = {"name": file.name, "hash": file_hash(file), "design_util_frac": file.design_util_frac}
-    for add in (_racks, _halls, _cooling_units, _loops, _power, _links, _regions):
+    for add in (_racks, _gpus, _halls, _cooling_units, _loops, _power, _links, _regions):
         add(file, parts)
     parts["chain"] = build_chain(file, parts)
     faults = [fault for check in (*sitechecks.SIZES, *chainchecks.SIZES) for fault in check(file, parts)]
@@ -100,12 +103,19 @@ def _nodes(
     parts |= {"node_ids": ids, "node_rack": _ints(rack), "node_hall": _ints(hall), "node_type": of}
     parts |= {"node_type_ids": tuple(t.id for t in types), "node_inlet_offset_k": _floats(offset)}
     parts["rack_start"] = np.searchsorted(parts["node_rack"], np.arange(racks + 1)).astype(np.int32)
-    for key in ("idle_kw", "peak_kw", "concave_frac", "stop_c", "mass_kj_per_k", "psu_rated_kw"):
+    for key in ("idle_kw", "concave_frac", "stop_c", "mass_kj_per_k", "psu_rated_kw"):
         parts[f"node_{key}"] = _floats(getattr(t, key) for t in types)[of]
+    parts["node_peak_kw"] = _floats(law_peak_kw(t) for t in types)[of]
+    parts["node_curves"] = node_curves(types, of)
     for key in ("gpus", "cores"):
         parts[f"node_{key}"] = _ints(getattr(t, key) for t in types)[of]
     parts["psu_per_node"] = _ints(t.psus for t in types)[of]
     parts["psu_needed_per_node"] = _ints(int(t.psu_redundancy.split("+")[0]) for t in types)[of]
+
+
+def _gpus(file: SiteFile, parts: dict[str, Any]) -> None:
+    """Accelerators and fans."""
+    parts["gpus"] = build_gpus(file, parts)
 
 
 def _halls(file: SiteFile, parts: dict[str, Any]) -> None:

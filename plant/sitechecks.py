@@ -12,6 +12,7 @@ import numpy as np
 
 from plant.errors import Fault
 from plant.networkchecks import check_network
+from plant.nodechecks import check_node_types
 from plant.pue import design_pue
 from plant.ranges import collapse, expand
 from plant.site import did_you_mean
@@ -133,16 +134,6 @@ def check_counts(file: SiteFile) -> list[Fault]:
 def check_redundancy(file: SiteFile) -> list[Fault]:
     """No redundancy that contradicts the number of parts."""
     faults = []
-    for i, kind in enumerate(file.node_type):
-        needed, spare = (int(part) for part in kind.psu_redundancy.split("+"))
-        if needed + spare != kind.psus or needed == 0:
-            total = f"{needed} needed + {spare} spare = {needed + spare}"
-            found = f"'{kind.psu_redundancy}' is {total}, but psus is {kind.psus}"
-            cure = "make needed + spare equal psus, with at least 1 needed"
-            faults.append(Fault(f"node_type[{i}].psu_redundancy", found, f"a sum of {kind.psus}", cure))
-        elif 0 < kind.psu_rated_kw * needed < kind.peak_kw:
-            found = f"{needed} needed x {shown(kind.psu_rated_kw)} kW carry less than peak_kw {shown(kind.peak_kw)} kW"
-            faults.append(Fault(f"node_type[{i}].psu_rated_kw", found, f"at least {shown(kind.peak_kw / needed)} kW"))
     for i, ups in enumerate(file.ups):
         if ups.needed > ups.modules:
             found = f"{ups.needed} modules needed, {ups.modules} installed"
@@ -153,20 +144,6 @@ def check_redundancy(file: SiteFile) -> list[Fault]:
             found = f"{unit.spare} spare of {units} units"
             faults.append(Fault(f"cooling_unit[{i}].spare", found, f"0..{units - 1}", "keep at least one needed unit"))
     return faults
-
-
-def check_power_range(file: SiteFile) -> list[Fault]:
-    """A node needs less at rest than at work."""
-    return [
-        Fault(
-            f"node_type[{i}].idle_kw",
-            f"is {shown(kind.idle_kw)} kW",
-            f"below peak_kw {shown(kind.peak_kw)} kW",
-            "swap them?",
-        )
-        for i, kind in enumerate(file.node_type)
-        if kind.idle_kw >= kind.peak_kw
-    ]
 
 
 def check_orphans(file: SiteFile) -> list[Fault]:
@@ -303,10 +280,10 @@ NAMES: tuple[Callable[[SiteFile], list[Fault]], ...] = (
     check_regions_of_halls,
     check_counts,
     check_redundancy,
-    check_power_range,
     check_orphans,
     check_links,
     check_network,
+    check_node_types,
 )
 SIZES: tuple[Callable[[SiteFile, Parts], list[Fault]], ...] = (
     check_chiller_capacity,

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from plant.chainfile import Generator, Pdu, Sag
+from plant.gpufile import FanTable, GpuTable
 from plant.keys import Part, count, number, text
 from plant.networkfile import Fabric
 from plant.ranges import expand
@@ -50,12 +51,18 @@ class Region(Part):
 
 
 class NodeType(Part):
-    """One kind of server."""
+    """One kind of server. Where `like` names a shipped type, the keys written here override those of that type."""
 
     id: str = text("name used by racks", pattern=ID)
+    like: str | None = text("type of data/node_types that it starts from, or a file beside the site file", None)
     idle_kw: float = number("kW", 0.01, 100, "power at no load, behind the power supplies")
     peak_kw: float = number("kW", 0.05, 200, "power at full load, behind the power supplies")
-    concave_frac: float = number("fraction", 0, 1, "share of the square-root term in power over utilisation", 0.3)
+    concave_frac: float = number("fraction", 0, 2, "share of the square-root term in power over utilisation", 0.3)
+    power_curve: tuple[tuple[float, float], ...] = Field(
+        (), description="measured law instead: [utilisation, share of peak - idle] from [0, 0] to [1, 1]"
+    )
+    wake_cores: tuple[int, ...] = Field((), description="law in steps instead: busy cores at which a package wakes")
+    wake_frac: tuple[float, ...] = Field((), description="share of peak - idle that each of them adds")
     gpus: int = count(0, 64, "accelerators")
     cores: int = count(1, 2048, "CPU cores")
     psus: int = count(1, 16, "power supplies")
@@ -68,6 +75,8 @@ class NodeType(Part):
     psu_brake: bool = Field(False, description="slows down to what its supplies carry instead of losing power")
     mass_kj_per_k: float = number("kJ/K", 1, 1000, "heat capacity of its metal: 11.1 per 2U server", 11.1)
     stop_c: float = number("C", 30, 70, "inlet temperature at which it shuts itself down", 42.0)
+    gpu: GpuTable | None = Field(None, description="heat of its accelerators; absent: not modelled")
+    fans: FanTable | None = Field(None, description="fans of its own; absent: constant air flow")
 
 
 class Rack(Part):

@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plant.power import cap_speed_frac, node_demand_kw, psu_input_kw, ups_loss_kw
+from plant.power import (
+    Curve,
+    busy_cores,
+    cap_speed_frac,
+    curve_share_frac,
+    demand_kw,
+    node_demand_kw,
+    psu_input_kw,
+    ups_loss_kw,
+    wake_points,
+)
 
 fracs = st.floats(0.0, 1.0)
 
@@ -28,6 +38,45 @@ def test_a_node_draws_between_idle_and_peak_and_never_less_for_more_work(u, v, k
 def test_concave_hosts_draw_more_at_part_load():
     flat, bent = (float(node_demand_kw(arr(0.25), arr(100.0), arr(300.0), arr(k))[0]) for k in (0.0, 1.0))
     assert (flat, bent) == (150.0, 200.0)
+
+
+@given(u=fracs, v=fracs, k=st.floats(0.0, 2.0))
+def test_the_most_concave_law_still_never_falls(u, v, k):
+    low, high = sorted((u, v))
+    drawn = node_demand_kw(arr(low, high, 1.0), arr(0.25), arr(0.8), arr(k))
+    assert (np.diff(drawn) >= -1e-15).all()
+    assert drawn[2] == pytest.approx(0.8, rel=1e-15)
+
+
+NODES = np.array([1, 3], dtype=np.int64)
+MEASURED = Curve(NODES, arr(0.0, 0.1, 0.6, 1.0), arr(0.0, 0.4, 0.7, 1.0), steps=False)
+PACKAGES = Curve(NODES, *wake_points((1, 9), (0.7, 0.3), 16), steps=True)
+
+
+def test_a_measured_curve_passes_through_its_points_and_leaves_other_nodes_alone():
+    idle, peak = np.full(4, 0.2), np.full(4, 1.2)
+    for u, share in ((0.0, 0.0), (0.1, 0.4), (0.35, 0.55), (0.6, 0.7), (1.0, 1.0), (1.4, 1.0)):
+        drawn = demand_kw(np.full((2, 4), u), idle, peak, np.zeros(4), (MEASURED,))
+        assert drawn[:, NODES] == pytest.approx(np.full((2, 2), 0.2 + share))
+        assert drawn[:, [0, 2]] == pytest.approx(np.full((2, 2), 0.2 + min(u, 1.0)))
+
+
+@given(u=fracs, v=fracs, curve=st.sampled_from([MEASURED, PACKAGES]))
+def test_a_curve_never_falls(u, v, curve):
+    low, high = sorted((u, v))
+    share = curve_share_frac(arr(0.0, low, high, 1.0), curve)
+    assert (np.diff(share) >= 0.0).all()
+    assert share[0] == 0.0
+    assert share[3] == pytest.approx(1.0)
+
+
+@given(busy=st.integers(0, 16), noise=st.floats(-0.4, 0.4))
+def test_a_package_wakes_when_its_cores_are_busy_in_the_engine_as_in_the_fit(busy, noise):
+    """The engine's curve and the fit's count of busy cores (twin/powerfit.py) say the same at every utilisation."""
+    u = arr(min(max(busy + noise, 0.0), 16.0) / 16.0)
+    assert busy_cores(u, 16)[0] == busy
+    awake = 0.7 * (busy >= 1) + 0.3 * (busy >= 9)
+    assert curve_share_frac(u, PACKAGES)[0] == pytest.approx(awake)
 
 
 @pytest.mark.parametrize(("load", "efficiency"), [(0.2, 0.90), (0.5, 0.94), (1.0, 0.91)])

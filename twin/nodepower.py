@@ -23,7 +23,9 @@ def refresh_power(d: Derived, rows: Rows) -> None:
     site, s, lay = d.site, d.state, d.layout
     phase = s.node_phase[rows]
     on = phase == ON
-    demand = power.node_demand_kw(d.util_frac[rows], site.node_idle_kw, site.node_peak_kw, site.node_concave_frac)
+    demand = power.demand_kw(
+        d.util_frac[rows], site.node_idle_kw, site.node_peak_kw, site.node_concave_frac, site.node_curves
+    )
     demand = demand * s.node_power_scale[rows]
     # a cap of 1 means no cap: a member whose nodes draw more than the site file says is not held at its peak
     cap_frac = s.node_cap_frac[rows]

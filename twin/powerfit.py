@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from plant.power import busy_cores
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -75,8 +77,7 @@ def features_of(util_frac: Floats, cores: int) -> Features:
     """Return the sums over nodes that the laws are made of, from node utilisation (samples, nodes)."""
     sums = {"linear": util_frac.sum(axis=1), "root": (2.0 * np.sqrt(util_frac) - util_frac).sum(axis=1)}
     samples = len(util_frac)
-    # busy cores, rounded to the nearest whole one: a single busy thread never reads exactly one core
-    level = np.floor(util_frac * cores + 0.5).astype(np.int64)
+    level = busy_cores(util_frac, cores)
     cell = np.arange(samples)[:, None] * (cores + 1) + level
     count = np.bincount(cell.ravel(), minlength=samples * (cores + 1)).reshape(samples, cores + 1)
     above = count[:, ::-1].cumsum(axis=1)[:, ::-1]
