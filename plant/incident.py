@@ -18,7 +18,8 @@ from statistics import NormalDist
 from plant import incidentchecks
 from plant.errors import IncidentFileError
 from plant.files import load_toml, shipped
-from plant.incidentfile import Assumed, Cause, IncidentFile, Outcome, Precursor, Repair, Triple
+from plant.hallset import load_hall_set
+from plant.incidentfile import Assumed, Cause, IncidentFile, Outcome, Precursor, Repair, Triple, Weather
 from plant.ranges import expand_path
 from plant.site import Site
 
@@ -29,6 +30,8 @@ PURPOSE = "incident"
 NO_WARNING_LEAD_MIN = 0.0
 # low and high of a lead are read as its 5 % and 95 % quantiles
 LEAD_QUANTILE = 1.6448536269514722
+# kinds that befall several machines at once: the severity is the share of them that fails, in the order of the list
+SHARED_KINDS = ("chiller_trip", "standby_fails", "cooling_unit_stop")
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ class ResolvedIncident:
     causes: tuple[ResolvedCause, ...]
     repairs: tuple[ResolvedRepair, ...]
     values: tuple[tuple[str, float], ...]
+    outdoor_c: tuple[tuple[str, float], ...] = ()
+    """Outdoor temperature of the day by region, where it is not the site's mean."""
 
     def value(self, name: str) -> float:
         """A drawn `[[assumed]]` value. Raises IncidentFileError that lists the names."""
@@ -113,6 +118,7 @@ class Incident:
     facts: tuple[tuple[str, str], ...]
     sources: tuple[tuple[str, str], ...]
     outcome: Outcome | None
+    weather: tuple[Weather, ...] = ()
 
     def without_outcome(self) -> Incident:
         """The same incident as a run sees it."""
@@ -122,21 +128,24 @@ class Incident:
     def hash(self) -> str:
         """sha256 of what a run may read; title, facts, sources and outcome do not enter."""
         seen = [self.id, self.at.isoformat(), self.site, *(x.model_dump(mode="json") for x in self.causes)]
-        seen += [x.model_dump(mode="json") for x in (*self.repairs, *self.assumed)]
+        seen += [x.model_dump(mode="json") for x in (*self.repairs, *self.assumed, *self.weather)]
         return hashlib.sha256(json.dumps(seen, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def resolve(self, uniform: Uniform) -> ResolvedIncident:
         """One possible world: each assumed range drawn by `uniform(purpose, name)`, names `<incident>:<part>.<key>`."""
         draw = _Draw(self.id, uniform)
+        values = tuple((x.name, triangular(draw(f"assumed.{x.name}"), (x.low, x.value, x.high))) for x in self.assumed)
         causes: dict[str, ResolvedCause] = {}
         while len(causes) < len(self.causes):  # the checks refuse circles, so each round places at least one
             for cause in self.causes:
                 if cause.name not in causes and (cause.after is None or cause.after in causes):
-                    causes[cause.name] = _cause(cause, causes, draw)
-        repairs = tuple(ResolvedRepair(expand_path(x.component), x.at_min, x.what, x.clears) for x in self.repairs)
-        values = tuple((x.name, triangular(draw(f"assumed.{x.name}"), (x.low, x.value, x.high))) for x in self.assumed)
+                    causes[cause.name] = _cause(cause, causes, dict(values), draw)
+        repairs = tuple(_repair(repair, draw, f"repair{i}") for i, repair in enumerate(self.repairs))
         ordered = tuple(causes[cause.name] for cause in self.causes)
-        return ResolvedIncident(self.id, self.at, self.hash, ordered, repairs, values)
+        outdoor = tuple(
+            (w.region, _drawn(w.outdoor_c, w.outdoor_c_assumed, 0.0, draw, f"weather.{w.region}")) for w in self.weather
+        )
+        return ResolvedIncident(self.id, self.at, self.hash, ordered, repairs, values, outdoor)
 
     def likeliest(self) -> ResolvedIncident:
         """The world in which every draw is 1/2: median times, with warning if warning is more likely than not."""
@@ -154,14 +163,25 @@ class _Draw:
         return self.uniform(PURPOSE, f"{self.incident}:{name}")
 
 
-def _cause(cause: Cause, placed_causes: dict[str, ResolvedCause], draw: _Draw) -> ResolvedCause:
+def _repair(repair: Repair, draw: _Draw, name: str) -> ResolvedRepair:
+    at_min = _drawn(repair.at_min, repair.at_min_assumed, 0.0, draw, f"{name}.at_min")
+    return ResolvedRepair(expand_path(repair.component), at_min, repair.what, repair.clears)
+
+
+def _cause(
+    cause: Cause, placed_causes: dict[str, ResolvedCause], values: dict[str, float], draw: _Draw
+) -> ResolvedCause:
     """One cause with concrete numbers; the causes it comes after are placed already."""
     start = placed_causes[cause.after].at_min if cause.after is not None else 0.0
     at_min = start + _drawn(cause.at_min, cause.at_min_assumed, 0.0, draw, f"{cause.name}.at_min")
     severity = _drawn(cause.severity, cause.severity_assumed, 1.0, draw, f"{cause.name}.severity")
+    if cause.severity_from is not None:
+        severity = values[cause.severity_from]
     lead_min = NO_WARNING_LEAD_MIN if cause.precursor is None else _lead_min(cause.precursor, draw, cause.name)
     shape = "step" if cause.precursor is None else cause.precursor.shape
     names, group = expand_path(cause.component), cause.group or cause.name
+    if cause.kind in SHARED_KINDS:
+        names = names[: max(1, round(severity * len(names)))]
     return ResolvedCause(cause.name, cause.kind, names, at_min, severity, group, at_min - lead_min, shape)
 
 
@@ -222,7 +242,11 @@ def load_incident(path: str | Path, site: Site | None = None) -> Incident:
 
 
 def from_file(read: IncidentFile) -> Incident:
-    """The incident of a checked file."""
+    """The incident of a checked file, the values it takes from a common set among its assumed ones."""
+    shared: tuple[Assumed, ...] = ()
+    if read.common is not None:
+        known = {one.name: one for one in load_hall_set(read.common.set).assumed}
+        shared = tuple(known[name] for name in read.common.names)
     return Incident(
         id=read.id,
         title=read.title,
@@ -232,8 +256,9 @@ def from_file(read: IncidentFile) -> Incident:
         summary=read.summary or "",
         causes=read.cause,
         repairs=read.repair,
-        assumed=read.assumed,
+        assumed=(*read.assumed, *shared),
         facts=tuple(read.facts.items()),
         sources=tuple(read.sources.items()),
         outcome=read.outcome,
+        weather=read.weather,
     )

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from plant.errors import Fault
+from plant.errors import Fault, IncidentFileError
+from plant.hallset import load_hall_set
 from plant.incidentfile import FAULT_KINDS, IncidentFile, Triple
 from plant.ranges import collapse, expand_path
 from plant.site import KINDS, Site, did_you_mean
@@ -20,6 +21,10 @@ def _triples(file: IncidentFile) -> Iterator[tuple[str, Any, str, Triple | None]
         yield f"cause[{i}]", cause, "severity_assumed", cause.severity_assumed
         if cause.precursor is not None:
             yield f"cause[{i}].precursor", cause.precursor, "lead_min_assumed", cause.precursor.lead_min_assumed
+    for i, repair in enumerate(file.repair):
+        yield f"repair[{i}]", repair, "at_min_assumed", repair.at_min_assumed
+    for i, day in enumerate(file.weather):
+        yield f"weather[{i}]", day, "outdoor_c_assumed", day.outdoor_c_assumed
 
 
 def check_ranges(file: IncidentFile) -> list[Fault]:
@@ -68,6 +73,17 @@ def check_one_of_two(file: IncidentFile) -> list[Fault]:
         if lead is not None and (lead.lead_min is None) == (lead.lead_min_assumed is None):
             found = "neither" if lead.lead_min is None else "both"
             faults.append(Fault(f"cause[{i}].precursor", f"{found} of lead_min and lead_min_assumed", "one of them"))
+        said = [key for key in ("severity", "severity_assumed", "severity_from") if getattr(cause, key) is not None]
+        if "severity_from" in said and len(said) > 1:
+            faults.append(Fault(f"cause[{i}]", f"both {said[0]} and severity_from", "one of them"))
+    parts: list[tuple[str, Any, str]] = [(f"repair[{i}]", x, "at_min") for i, x in enumerate(file.repair)]
+    parts += [(f"weather[{i}]", x, "outdoor_c") for i, x in enumerate(file.weather)]
+    for where, part, key in parts:
+        if (getattr(part, key) is None) == (getattr(part, f"{key}_assumed") is None):
+            found = "neither" if getattr(part, key) is None else "both"
+            faults.append(Fault(where, f"{found} of {key} and {key}_assumed", "one of them"))
+        elif getattr(part, key) is not None and part.source is None:
+            faults.append(Fault(where, f"{key} without source", "a key of [sources] beside each public value"))
     return faults
 
 
@@ -87,12 +103,15 @@ def check_names(file: IncidentFile) -> list[Fault]:
     wanted += [
         (f"repair[{i}].clears[{j}]", x, causes) for i, rep in enumerate(file.repair) for j, x in enumerate(rep.clears)
     ]
+    values = [each.name for each in file.assumed] + ([] if file.common is None else list(file.common.names))
+    wanted += [(f"cause[{i}].severity_from", cause.severity_from, values) for i, cause in enumerate(file.cause)]
     sources = list(file.sources)
     wanted += [(f"cause[{i}].source", cause.source, sources) for i, cause in enumerate(file.cause)]
     wanted += [(f"repair[{i}].source", repair.source, sources) for i, repair in enumerate(file.repair)]
+    wanted += [(f"weather[{i}].source", day.source, sources) for i, day in enumerate(file.weather)]
     for where, name, known in wanted:
         if name is not None and name not in known:
-            kind = "source" if known is sources else "cause"
+            kind = "source" if known is sources else "assumed value" if known is values else "cause"
             faults.append(
                 Fault(
                     where,
@@ -129,7 +148,26 @@ def check_cycles(file: IncidentFile) -> list[Fault]:
     return faults
 
 
-NAMES: tuple[Callable[[IncidentFile], list[Fault]], ...] = (check_ranges, check_one_of_two, check_names, check_cycles)
+def check_common(file: IncidentFile) -> list[Fault]:
+    """The common set exists, has the names that are drawn from it, and none of them is assumed here as well."""
+    if file.common is None:
+        return []
+    try:
+        known = [one.name for one in load_hall_set(file.common.set).assumed]
+    except IncidentFileError as error:
+        return [Fault("common.set", f"'{file.common.set}': {error.found}", error.allowed, error.cure)]
+    own = {each.name for each in file.assumed}
+    faults = []
+    for i, name in enumerate(file.common.names):
+        where = f"common.names[{i}]"
+        if name not in known:
+            faults.append(Fault(where, f"no value '{name}' in the set", " ".join(known), did_you_mean(name, known)))
+        elif name in own or name in file.common.names[:i]:
+            faults.append(Fault(where, f"'{name}' is assumed twice", "one place for each value", "remove one"))
+    return faults
+
+
+NAMES: tuple[Callable[[IncidentFile], list[Fault]], ...] = (check_ranges, check_one_of_two, check_names, check_cycles, check_common)
 
 
 def check_site(file: IncidentFile, site: Site) -> list[Fault]:
@@ -148,6 +186,12 @@ def check_site(file: IncidentFile, site: Site) -> list[Fault]:
             kind, need = site.kind_of(names[0]), FAULT_KINDS[fault][0]
             if kind != need:
                 faults.append(Fault(where, f"'{pattern}' is a {kind}", f"a {need}, which {fault} befalls"))
+    regions = list(site.region_ids)
+    faults += [
+        Fault(f"weather[{i}].region", f"site '{site.name}' has no region '{day.region}'", f"one of {' '.join(regions)}")
+        for i, day in enumerate(file.weather)
+        if day.region not in regions
+    ]
     return faults
 
 

@@ -74,8 +74,11 @@ class Cause(Part):
     at_min: float | None = number("min", EARLIEST_MIN, LATEST_MIN, "when, if public", None)
     at_min_assumed: Triple | None = range_of("min", EARLIEST_MIN, LATEST_MIN, "[low, mode, high] when not public")
     after: str | None = text("name of the cause whose time at_min counts from", None)
-    severity: float | None = number("fraction", 0, 1, "1 is a complete failure", None)
+    severity: float | None = number(
+        "fraction", 0, 1, "1 is a complete failure; of several chillers or cooling units, the share that fails", None
+    )
     severity_assumed: Triple | None = range_of("fraction", 0, 1, "[low, mode, high] when not public")
+    severity_from: str | None = text("name of the assumed value that is the severity", None)
     group: str | None = text("shared-cause group: one repair, one luck", None)
     precursor: Precursor | None = Field(None, description="what can be seen before; absent: nothing")
     reason: str | None = text("why the assumed values", None)
@@ -86,10 +89,29 @@ class Repair(Part):
     """Something that came back."""
 
     component: ComponentRange = text("component id of the site, ranges allowed")
-    at_min: float = number("min", EARLIEST_MIN, LATEST_MIN, "when it works again")
+    at_min: float | None = number("min", EARLIEST_MIN, LATEST_MIN, "when it works again, if public", None)
+    at_min_assumed: Triple | None = range_of("min", EARLIEST_MIN, LATEST_MIN, "[low, mode, high] when not public")
     what: str = text("what was done")
     clears: tuple[str, ...] = Field((), description="names of the causes that end with it")
-    source: str = text("key of [sources]")
+    reason: str | None = text("why the assumed time", None)
+    source: str | None = text("key of [sources]", None)
+
+
+class Weather(Part):
+    """Outdoor temperature of a region while the incident lasts, where it is not the site's mean."""
+
+    region: str = text("region of the site", pattern=r"^[A-Za-z0-9._-]+$")
+    outdoor_c: float | None = number("C", -40, 60, "dry-bulb temperature, if public", None)
+    outdoor_c_assumed: Triple | None = range_of("C", -40, 60, "[low, mode, high] when not public")
+    reason: str | None = text("why the assumed value", None)
+    source: str | None = text("key of [sources]", None)
+
+
+class Common(Part):
+    """Assumed values that all incidents of a family share, taken from a set in data/assumed/."""
+
+    set: str = text("name of the set", pattern=r"^[A-Za-z0-9._-]+$")
+    names: tuple[str, ...] = Field(min_length=1, description="which of its values a run of this incident draws")
 
 
 class Assumed(Part):
@@ -133,7 +155,9 @@ class IncidentFile(Part):
     summary: str | None = text("the story in a few sentences", None)
     cause: tuple[Cause, ...] = Field(min_length=1, description="what failed")
     repair: tuple[Repair, ...] = Field((), description="what came back")
-    assumed: tuple[Assumed, ...] = Field((), description="numbers nobody published")
+    assumed: tuple[Assumed, ...] = Field((), description="numbers nobody published, of this incident alone")
+    common: Common | None = Field(None, description="numbers nobody published, the same for a family of incidents")
+    weather: tuple[Weather, ...] = Field((), description="outdoor temperatures of the day")
     facts: dict[str, str] = Field(default_factory=dict, description="public facts behind the causes")
     outcome: Outcome | None = Field(None, description="what it led to, for comparison")
     sources: dict[str, str] = Field(default_factory=dict, description="where the facts stand")

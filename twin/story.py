@@ -30,7 +30,9 @@ def _write_cause(state: State, site: Site, world: ResolvedIncident, cause: Resol
         if cause.kind == "loop_airlock":
             _airlock(state, world, cause, component, back_ms)
         elif cause.kind in ("chiller_trip", "standby_fails"):
-            state.agenda.add(at_ms, "chiller", component, "out", {"repaired_ms": back_ms})
+            # a chiller in service that trips calls a stand-in; a standby one that fails does not
+            phase = "trip" if cause.kind == "chiller_trip" else "out"
+            state.agenda.add(at_ms, "chiller", component, phase, {"repaired_ms": back_ms})
         elif cause.kind == "cooling_unit_stop":
             state.agenda.add(at_ms, "cooling_unit", component, "stop", {"repaired_ms": back_ms})
         elif cause.kind in ("feed_sag", "feed_loss"):

@@ -88,7 +88,10 @@ class Case:
         hours = (end_ms - begin_ms) / 3.6e6 + HORIZON_S / 3600.0 + 1.0
         carbon = load_series(CARBON_EXAMPLE)
         knows = not carbon.zones.keys().isdisjoint(self.site.region_ids)
-        return drivers_of(self.site, begin_ms, hours, carbon if knows else None)
+        drivers = drivers_of(self.site, begin_ms, hours, carbon if knows else None)
+        for region, outdoor_c in self.world.outdoor_c:
+            drivers.outdoor_c[:, self.site.region_ids.index(region)] = outdoor_c
+        return drivers
 
     def scenario(self) -> Scenario:
         """The emulated world: hidden parameters follow from the seed, never from what the twin knows."""
@@ -105,7 +108,12 @@ def _uniform(seed: int, purpose: str, name: str) -> Any:
 def busy_halls(site: Site, world: ResolvedIncident) -> dict[str, float]:
     """Return how busy each hall is: those on a loop or path of a cause as the file assumes, the others half-empty."""
     hit = {name for cause in world.causes for name in cause.components}
-    victims = {h for h in site.hall_ids if any(name == h or name.startswith(h + "/") for name in hit)}
+    loops = [site.loop_ids[int(loop)] for loop in site.hall_loop]
+    victims = {
+        hall
+        for hall, loop in zip(site.hall_ids, loops, strict=True)
+        if any(name in (hall, loop) or name.startswith((hall + "/", loop + "/")) for name in hit)
+    }
     values = dict(world.values)
     busy = values.get("util_frac", BUSY_FRAC["victim"])
     return {h: busy if h in victims else BUSY_FRAC["other"] for h in site.hall_ids}
