@@ -167,7 +167,13 @@ def check_common(file: IncidentFile) -> list[Fault]:
     return faults
 
 
-NAMES: tuple[Callable[[IncidentFile], list[Fault]], ...] = (check_ranges, check_one_of_two, check_names, check_cycles, check_common)
+NAMES: tuple[Callable[[IncidentFile], list[Fault]], ...] = (
+    check_ranges,
+    check_one_of_two,
+    check_names,
+    check_cycles,
+    check_common,
+)
 
 
 def check_site(file: IncidentFile, site: Site) -> list[Fault]:

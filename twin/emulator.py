@@ -80,6 +80,11 @@ class Emulator:
         self.commands.follow()
         return self.truth()
 
+    def advance_unread(self, to_ms: int) -> dict[str, Any]:
+        """Run to an instant without sensors, when nobody reads any more, and return the true figures."""
+        self.engine.run(to_ms)
+        return self.truth()
+
     def _write_readings(self) -> None:
         self.engine.derived.refresh()
         batch, arrive = self.sensors.read(self.engine.derived, self.now_ms)

@@ -15,6 +15,7 @@ from predict import registry
 from recovery import mttr
 from recovery.loop import Settings
 from twin import fanout
+from verbs import first_stop
 from verbs.livework import MODELS
 from verbs.replay_run import Case, Measured, play_foretwin, play_none, seconds
 
@@ -65,7 +66,40 @@ def run(
         played.append(one)
         if n % 5 == 0 or n == len(asked):
             say(f"{n} of {len(asked)}")
-    return report(asked, played, names, seed)
+    results = report(asked, played, names, seed)
+    if "none" in names:
+        more = [(i, seed + k) for i in ids for k in range(seeds, max(seeds, first_stop.WORLDS))]
+        further = dict(zip(more, fanout.each(stop_of, more, workers), strict=True))
+        _first_stops(results, asked, played, further)
+    return results
+
+
+def stop_of(incident: str, seed: int) -> first_stop.FirstStop:
+    """Play one world in this process until its first forced stop."""
+    site = load_site(load_incident(incident).site)
+    return first_stop.first_stop(site, load_incident(incident, site), seed)
+
+
+def _first_stops(
+    results: dict[str, Any],
+    asked: list[Asked],
+    played: list[Measured],
+    further: dict[tuple[str, int], first_stop.FirstStop],
+) -> None:
+    """Add `first_stops`, a row for each incident, and let policy `none` speak for all of its worlds."""
+    found: dict[str, list[first_stop.FirstStop]] = {}
+    for a, m in zip(asked, played, strict=True):
+        if a.policy == "none" and not a.quiet:
+            site = load_site(load_incident(a.incident).site)
+            case = Case(site, load_incident(a.incident, site), a.seed)
+            found.setdefault(a.incident, []).append(first_stop.of_instant(case, m.truth["first_stop_ms"]))
+    for (name, _), one in further.items():
+        found[name].append(one)
+    results["first_stops"] = [first_stop.row(load_incident(name), stops) for name, stops in found.items()]
+    every = [one.after_fault_s for stops in found.values() for one in stops]
+    nobody = next(p for p in results["policies"] if p["name"] == "none")
+    nobody["t_first_stop_s"] = first_stop.quantile_s(every, 0.5)
+    nobody["t_first_stop_worlds"] = len(every)
 
 
 def check_policy(name: str) -> str:
@@ -113,7 +147,7 @@ def report(asked: list[Asked], played: list[Measured], names: list[str], seed: i
 def _policy(name: str, rows: list[tuple[Asked, Measured]], rng: np.random.Generator) -> dict[str, Any]:
     found = [m.recovery() for _, m in rows]
     s = mttr.summarise(found, rng)
-    stops = [seconds(m, m.truth["first_stop_ms"]) for _, m in rows if m.truth["first_stop_ms"] >= 0]
+    stops = [seconds(m, m.truth["first_stop_ms"]) if m.truth["first_stop_ms"] >= 0 else None for _, m in rows]
     return {
         "name": name,
         "stratum": "facility",
@@ -129,7 +163,7 @@ def _policy(name: str, rows: list[tuple[Asked, Measured]], rng: np.random.Genera
         "recovered": s.recovered,
         "unresolved": s.unresolved,
         "parts": dict(s.parts) if s.parts else None,
-        "t_first_stop_s": float(np.median(stops)) if stops else None,
+        "t_first_stop_s": first_stop.quantile_s(stops, 0.5),
         "unneeded_per_1000_node_days": None,
         "unneeded_reason": "counted from quiet replays as alerts; plans need a person here",
         "ettr": None,
