@@ -14,7 +14,7 @@ from plant.incident import Uniform, load_incident
 from plant.ranges import expand
 from plant.site import load_site
 from plant.sitebuild import compile_site, read_site_file
-from verbs import first_stop, replay
+from verbs import replay, replay_stops
 from verbs.replay_run import Case, busy_halls
 
 COOLING = (
@@ -67,7 +67,7 @@ def test_without_its_outcome_a_file_gives_the_same_worlds(name: str, tmp_path: P
 def test_a_played_world_does_not_see_the_outcome() -> None:
     site = load_site("virginia")
     incident = load_incident("aws-use1az4-2026-05-07", site)
-    assert first_stop.first_stop(site, incident, 3) == first_stop.first_stop(site, incident.without_outcome(), 3)
+    assert replay_stops.first_stop(site, incident, 3) == replay_stops.first_stop(site, incident.without_outcome(), 3)
 
 
 @pytest.mark.parametrize("stage", sorted(set(STAGES.values())))
@@ -152,17 +152,19 @@ def test_both_halls_on_a_struck_plant_are_busy() -> None:
 
 def test_first_stop_row_sets_the_median_beside_the_record() -> None:
     incident = load_incident("aws-use1az4-2026-05-07")
-    stops = [first_stop.FirstStop(60.0 * m, 60.0 * m) for m in (40.0, 50.0, 130.0)] + [first_stop.FirstStop(None, None)]
-    row = first_stop.row(incident, stops)
+    stops = [replay_stops.FirstStop(60.0 * m, 60.0 * m) for m in (40.0, 50.0, 130.0)] + [
+        replay_stops.FirstStop(None, None)
+    ]
+    row = replay_stops.row(incident, stops)
     assert (row["worlds"], row["stopped"]) == (4, 3)
     assert row["t_first_stop_s"] == 90.0 * 60.0, "a world without a stop counts as later than all others"
     assert row["t_first_stop_p90_s"] is None
     assert row["factor"] == pytest.approx(90.0 / 65.0)
     assert row["within_factor_2"]
-    early = first_stop.row(incident, [first_stop.FirstStop(60.0, 60.0)])
+    early = replay_stops.row(incident, [replay_stops.FirstStop(60.0, 60.0)])
     assert early["factor"] == pytest.approx(65.0)
     assert not early["within_factor_2"]
-    none = first_stop.row(incident, [first_stop.FirstStop(None, None)] * 3)
+    none = replay_stops.row(incident, [replay_stops.FirstStop(None, None)] * 3)
     assert none["t_first_stop_s"] is None
     assert none["factor"] is None
 
@@ -170,14 +172,14 @@ def test_first_stop_row_sets_the_median_beside_the_record() -> None:
 @pytest.mark.slow
 def test_replay_prints_the_first_stop_of_many_worlds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Policy none speaks for all worlds, a full replay or only up to the stop."""
-    monkeypatch.setattr(first_stop, "WORLDS", 2)
+    monkeypatch.setattr(replay_stops, "WORLDS", 2)
     name = "alibaba-hk-2022-12-18"
     results = replay.run([name], seeds=1, policies=("none",), workers=1, say=lambda text: None)
     (row,) = results["first_stops"]
     assert row["worlds"] == row["stopped"] == results["policies"][0]["t_first_stop_worlds"] == 2
     assert results["policies"][0]["t_first_stop_s"] == row["t_first_stop_s"]
     again = [replay.stop_of(name, seed).after_fault_s for seed in range(2)]
-    assert row["t_first_stop_s"] == first_stop.quantile_s(again, 0.5)
+    assert row["t_first_stop_s"] == replay_stops.quantile_s(again, 0.5)
 
 
 GOOGLE = (DATA / "incidents/google-london-2022-07-19.toml").read_text()

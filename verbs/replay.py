@@ -15,7 +15,7 @@ from predict import registry
 from recovery import mttr
 from recovery.loop import Settings
 from twin import fanout
-from verbs import first_stop
+from verbs import replay_stops
 from verbs.livework import MODELS
 from verbs.replay_run import Case, Measured, play_foretwin, play_none, seconds
 
@@ -68,37 +68,37 @@ def run(
             say(f"{n} of {len(asked)}")
     results = report(asked, played, names, seed)
     if "none" in names:
-        more = [(i, seed + k) for i in ids for k in range(seeds, max(seeds, first_stop.WORLDS))]
+        more = [(i, seed + k) for i in ids for k in range(seeds, max(seeds, replay_stops.WORLDS))]
         further = dict(zip(more, fanout.each(stop_of, more, workers), strict=True))
         _first_stops(results, asked, played, further)
     return results
 
 
-def stop_of(incident: str, seed: int) -> first_stop.FirstStop:
+def stop_of(incident: str, seed: int) -> replay_stops.FirstStop:
     """Play one world in this process until its first forced stop."""
     site = load_site(load_incident(incident).site)
-    return first_stop.first_stop(site, load_incident(incident, site), seed)
+    return replay_stops.first_stop(site, load_incident(incident, site), seed)
 
 
 def _first_stops(
     results: dict[str, Any],
     asked: list[Asked],
     played: list[Measured],
-    further: dict[tuple[str, int], first_stop.FirstStop],
+    further: dict[tuple[str, int], replay_stops.FirstStop],
 ) -> None:
     """Add `first_stops`, a row for each incident, and let policy `none` speak for all of its worlds."""
-    found: dict[str, list[first_stop.FirstStop]] = {}
+    found: dict[str, list[replay_stops.FirstStop]] = {}
     for a, m in zip(asked, played, strict=True):
         if a.policy == "none" and not a.quiet:
             site = load_site(load_incident(a.incident).site)
             case = Case(site, load_incident(a.incident, site), a.seed)
-            found.setdefault(a.incident, []).append(first_stop.of_instant(case, m.truth["first_stop_ms"]))
+            found.setdefault(a.incident, []).append(replay_stops.of_instant(case, m.truth["first_stop_ms"]))
     for (name, _), one in further.items():
         found[name].append(one)
-    results["first_stops"] = [first_stop.row(load_incident(name), stops) for name, stops in found.items()]
+    results["first_stops"] = [replay_stops.row(load_incident(name), stops) for name, stops in found.items()]
     every = [one.after_fault_s for stops in found.values() for one in stops]
     nobody = next(p for p in results["policies"] if p["name"] == "none")
-    nobody["t_first_stop_s"] = first_stop.quantile_s(every, 0.5)
+    nobody["t_first_stop_s"] = replay_stops.quantile_s(every, 0.5)
     nobody["t_first_stop_worlds"] = len(every)
 
 
@@ -163,7 +163,7 @@ def _policy(name: str, rows: list[tuple[Asked, Measured]], rng: np.random.Genera
         "recovered": s.recovered,
         "unresolved": s.unresolved,
         "parts": dict(s.parts) if s.parts else None,
-        "t_first_stop_s": first_stop.quantile_s(stops, 0.5),
+        "t_first_stop_s": replay_stops.quantile_s(stops, 0.5),
         "unneeded_per_1000_node_days": None,
         "unneeded_reason": "counted from quiet replays as alerts; plans need a person here",
         "ettr": None,
