@@ -61,10 +61,12 @@ endif
 
 $(RUNTIME): pyproject.toml constraints.txt
 	$(call install,.)
+	@$(BIN)/python -m verbs.warm
 	@printf '%s\n' '$(CURDIR)' > $@
 
 $(TESTSET): pyproject.toml constraints.txt
 	$(call install,.[test])
+	@$(BIN)/python -m verbs.warm
 	@printf '%s\n' '$(CURDIR)' > $(RUNTIME)
 	@printf '%s\n' '$(CURDIR)' > $@
 

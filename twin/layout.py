@@ -50,6 +50,16 @@ def _reduce(how: np.ufunc, values: Array, of: Segments, empty: float) -> Array:
     return out
 
 
+class Groups(list[Ints]):
+    """Listed columns of an axis, one list for each group, in any order; a column may stand in several groups."""
+
+    def __init__(self, groups: list[Ints]) -> None:
+        """Lay the groups one after another."""
+        super().__init__(groups)
+        self.order = np.concatenate([np.zeros(0, dtype=np.int64), *groups]).astype(np.int64)
+        self.of = segments(np.repeat(np.arange(len(groups)), [len(g) for g in groups]), len(groups))
+
+
 class Layout:
     """Index arrays that follow from the site alone."""
 
@@ -65,12 +75,12 @@ class Layout:
         self.node_hall = site.rack_hall[site.node_rack].astype(np.int64)
         self.hall_nodes = segments(self.node_hall, halls)
         self.hall_start = np.searchsorted(self.node_hall, np.arange(halls + 1)).astype(np.int64)
-        self.loop_halls = [np.flatnonzero(site.hall_loop == i) for i in range(len(site.loop_ids))]
-        self.ups_halls = [np.flatnonzero(site.hall_ups == i) for i in range(len(site.ups_ids))]
-        self.region_halls = [np.flatnonzero(site.hall_region == i) for i in range(len(site.region_ids))]
-        self.region_loops = [
-            np.array(sorted({int(site.hall_loop[h]) for h in halls_}), dtype=np.int64) for halls_ in self.region_halls
-        ]
+        self.loop_halls = Groups([np.flatnonzero(site.hall_loop == i) for i in range(len(site.loop_ids))])
+        self.ups_halls = Groups([np.flatnonzero(site.hall_ups == i) for i in range(len(site.ups_ids))])
+        self.region_halls = Groups([np.flatnonzero(site.hall_region == i) for i in range(len(site.region_ids))])
+        self.region_loops = Groups(
+            [np.array(sorted({int(site.hall_loop[h]) for h in halls_}), dtype=np.int64) for halls_ in self.region_halls]
+        )
         units = np.maximum(np.bincount(site.unit_hall, minlength=halls), 1)
         self.hall_effectiveness = np.bincount(site.unit_hall, site.unit_effectiveness_frac, halls) / units
         loops = len(site.loop_ids)
@@ -85,9 +95,9 @@ def layout_of(site: Site) -> Layout:
     return Layout(site)
 
 
-def gather_sum(values: Array, groups: list[Ints]) -> Array:
+def gather_sum(values: Array, groups: Groups) -> Array:
     """Return sums over listed columns, one per group."""
-    return np.stack([values.take(g, axis=1).sum(axis=1) for g in groups], axis=1) if groups else values[:, :0]
+    return segment_sum(values.take(groups.order, axis=1), groups.of)
 
 
 def some_rows(dirty: NDArray[np.bool_]) -> Rows:
