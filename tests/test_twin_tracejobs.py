@@ -12,6 +12,7 @@ import pytest
 from twin_stories import T0_MS, tiny
 
 from plant.errors import TelemetryError
+from plant.jobsample import read_sample
 from plant.site import load_site
 from plant.workload import JOB_CLASSES
 from twin import jobs as J
@@ -122,6 +123,25 @@ def test_requests_become_a_rate(tmp_path):
     path = tmp_path / "llm.parquet"
     pq.write_table(pa.table({"time": pa.array(at, pa.timestamp("ns")), "context_tokens": [1] * 6}), path)
     assert read_rates(path, 60.0) == pytest.approx(np.array([3, 1, 1]) / 60.0)
+
+
+def test_the_verb_writes_a_table_that_the_benchmark_lives_on(tmp_path, capfd):
+    import json
+
+    import cli
+
+    path, out = made_up(tmp_path), tmp_path / "jobs.csv"
+    assert cli.answer(["jobs", "import", str(path), "--site", "tiny", "--hours", "6", "--out", str(out), "--json"]) == 0
+    made = json.loads(capfd.readouterr().out)["results"]
+    assert made["ok"]
+    assert made["path"] == str(out)
+    assert sum(item["jobs"] for item in made["items"]) == made["jobs"] == len(read_sample(out))
+    for jobs in (out, path):
+        assert cli.answer(["bench", "twin", "--case", "small", "--jobs", str(jobs), "--json"]) == 0
+        lived = json.loads(capfd.readouterr().out)["results"]
+        assert lived["jobs_in"] > 10
+        assert lived["energy_balance_rel"] < 1e-9
+    assert cli.answer(["jobs", "import", str(path), "--out", str(tmp_path / "no" / "jobs.csv")]) == 2
 
 
 # --- the real traces, where they are ----------------------------------------------------------

@@ -61,8 +61,8 @@ def site_jobs(
 
     from_h counts from where the trace's ragged start ends. Jobs that run at that instant arrive at once with what they
     still have to do. A site larger than the trace's gets further windows of the same length laid over the first (each
-    its own jobs), a smaller one every n-th job by luck; nodes with and without accelerators are scaled apart. grain_frac:
-    the smallest share of a node that is given away; a smaller job takes that much.
+    its own jobs), a smaller one every n-th job by luck; nodes with and without accelerators are scaled apart.
+    grain_frac: the smallest share of a node that is given away; a smaller job takes that much.
     """
     sizes = _sizes(trace, site, grain_frac, seed)
     start, end = np.quantile(trace.arrival_s, [EDGE_FRAC, 1.0 - EDGE_FRAC])

@@ -27,9 +27,14 @@ def sample() -> tuple[SampleJob, ...]:
     return read_sample(DATA / "jobs" / "sample.csv")
 
 
-def day(site: Site, members: int, seed: int) -> State:
-    """A site at the start of the sample's day."""
-    fits = tuple(job for job in sample() if job.width_nodes <= len(site.node_ids))
+def day(site: Site, members: int, seed: int, jobs: str = "", hours: float = 24.0) -> State:
+    """A site at the start of the sample's day, or of the day of a job table or trace."""
+    if jobs:
+        from verbs.jobs_import import table_for
+
+        fits = table_for(site, jobs, hours, seed)
+    else:
+        fits = tuple(job for job in sample() if job.width_nodes <= len(site.node_ids))
     return make_state(site, START_MS, jobs=jobs_of(fits, START_MS), members=members, seed=seed)
 
 

@@ -41,14 +41,24 @@ WARM_STEPS = 20
 
 
 def run(
-    case: str, members: int = 1, seed: int = 0, told: Callable[[int, int], None] = lambda done, of: None
+    case: str,
+    members: int = 1,
+    seed: int = 0,
+    told: Callable[[int, int], None] = lambda done, of: None,
+    jobs: str = "",
 ) -> dict[str, Any]:
-    """Return the `results` of contracts.md; raises ConfigError for a case that does not exist."""
+    """Return the `results` of contracts.md; jobs: a job table or trace to run in place of the case's.
+
+    Raises ConfigError for a case that does not exist, TelemetryError for a table that cannot be read.
+    """
     if case not in CASES:
         raise ConfigError("--case", f"'{case}'", f"one of {' '.join(CASES)}", "choose one of them")
     chosen = CASES[case]
     site = load_site(chosen.site)
-    state = peer_day(site, members, seed) if chosen.peer_jobs else day(site, members, seed)
+    if chosen.peer_jobs and not jobs:
+        state = peer_day(site, members, seed)
+    else:
+        state = day(site, members, seed, jobs, chosen.sim_s / 3600.0)
     state.step_ms = chosen.step_ms
     before_kj = stored_heat_kj(site.hall_plenum_kj_per_k, state)
     kernels_warm(site, state)

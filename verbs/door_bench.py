@@ -29,6 +29,14 @@ def bench_twin(
     case: Annotated[
         str, typer.Option("--case", help="small hall frontier-day (9,600 nodes, 24 h, 15 s) frontier-hour-1s.")
     ] = "hall",
+    jobs: Annotated[
+        str,
+        typer.Option(
+            "--jobs",
+            help="Job table (CSV) or trace (Parquet) to run in place of the case's.",
+            show_default="the case's",
+        ),
+    ] = "",
     members: Members = 1,
     seed: Seed = 0,
     json: Json = False,
@@ -39,12 +47,13 @@ def bench_twin(
     \b
     Example:
       foretwin bench twin --case hall --json
+      foretwin bench twin --case hall --jobs jobs.csv
     """
-    ask = Ask("bench twin", {"case": case, "members": members}, seed, json, debug)
+    ask = Ask("bench twin", {"case": case, "jobs": jobs or None, "members": members}, seed, json, debug)
 
     def work(verb: Any) -> Any:
         with front.bar("simulated time") as told:
-            return verb.run(case, members, seed, told)
+            return verb.run(case, members, seed, told, jobs)
 
     return front.run(ask, "verbs.bench_twin", work)
 

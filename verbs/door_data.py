@@ -1,4 +1,4 @@
-"""The shell's verbs of telemetry and prediction: ingest, train, score, evaluate sync."""
+"""The shell's verbs of telemetry and prediction: ingest, train, score, evaluate sync, jobs import."""
 
 from __future__ import annotations
 
@@ -31,6 +31,9 @@ def register(app: typer.Typer) -> None:
     )
     group.command("sync")(evaluate_sync)
     app.add_typer(group, name="evaluate")
+    jobs = typer.Typer(help="Tables of jobs that the twin can run.", rich_markup_mode=None)
+    jobs.command("import")(jobs_import)
+    app.add_typer(jobs, name="jobs")
 
 
 def ingest(
@@ -178,3 +181,40 @@ def evaluate_sync(
 def shared_week() -> Path:
     """Where the week of a real cluster lies when the shared data stand beside the checkout."""
     return Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "surf_week"
+
+
+def jobs_import(
+    trace: Annotated[str, typer.Argument(metavar="TRACE", help="Parquet file of a trace, known by its columns.")],
+    site: Site = "hall",
+    hours: Annotated[float, typer.Option("--hours", min=0.1, max=8_760.0, help="Length of the table [h].")] = 24.0,
+    from_h: Annotated[
+        float, typer.Option("--from-h", min=0.0, max=100_000.0, help="Where in the trace to begin [h].")
+    ] = 0.0,
+    busy_frac: Annotated[
+        float, typer.Option("--busy-frac", min=0.01, max=2.0, help="Share of the nodes at work in the long run, 0..1.")
+    ] = 0.65,
+    grain_frac: Annotated[
+        float, typer.Option("--grain-frac", min=0.01, max=1.0, help="Smallest share of a node that a job takes, 0..1.")
+    ] = 0.25,
+    out: Annotated[str, typer.Option("--out", help="Table to write (CSV).")] = "jobs.csv",
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Turn a real trace into a job table scaled to a site, as `bench twin --jobs` reads it.
+
+    Known are the re-sampled traces of Alibaba PAI and Azure VM (arrival_time and length in hours, cpus) and Alibaba's
+    pods of 2023 (scheduled_time, deletion_time, num_gpu, gpu_milli, cpu_milli, qos). Classes a trace does not name are
+    drawn in the shares of C3O Table 2.
+
+    \b
+    Example:
+      foretwin jobs import jobs_alibaba_pai_100k.parquet --site hall --hours 24 --out pai.csv
+      foretwin bench twin --case hall --jobs pai.csv
+    """
+    inputs = {
+        "trace": trace, "site": site, "hours": hours, "from_h": from_h, "busy_frac": busy_frac,
+        "grain_frac": grain_frac, "out": out,
+    }  # fmt: skip
+    ask = Ask("jobs import", inputs, seed, json, debug)
+    return front.run(ask, "verbs.jobs_import", lambda verb: verb.run(**inputs, seed=seed))
