@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plant.chain import PowerChain
+from plant.coolingplant import CoolingPlant
 from plant.errors import SiteFileError
 from plant.network import Network
 from plant.power import Curve
@@ -139,10 +140,23 @@ class Site:
     network: Network
     """Leaf-spine fabrics inside the halls."""
 
+    cooling: CoolingPlant
+    """Pumps, chiller control, free cooling, CDUs, recirculation, structure, staff."""
+
     @property
     def kinds(self) -> tuple[str, ...]:
         """All component kinds, from the outside in."""
         return KINDS
+
+    @property
+    def pump_ids(self) -> tuple[str, ...]:
+        """Ids of the pumps; none where the file lists none."""
+        return self.cooling.pump_ids
+
+    @property
+    def cdu_ids(self) -> tuple[str, ...]:
+        """Ids of the coolant distribution units."""
+        return self.cooling.cdu_ids
 
     @cached_property
     def psu_ids(self) -> tuple[str, ...]:
@@ -190,8 +204,8 @@ class Site:
 
 
 KINDS = (
-    "region", "hall", "rack", "node", "cooling_unit", "loop", "chiller", "ups", "feed", "psu", "switch", "link", "pdu",
-    "generator",
+    "region", "hall", "rack", "node", "cooling_unit", "loop", "chiller", "pump", "cdu", "ups", "feed", "psu", "switch",
+    "link", "pdu", "generator",
 )  # fmt: skip
 _IDS = {"cooling_unit": "unit_ids"}
 

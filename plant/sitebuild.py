@@ -12,6 +12,7 @@ import numpy as np
 
 from plant import chainchecks, sitechecks, units
 from plant.chainbuild import build_chain
+from plant.coolingbuild import cooling_plant, liquid_racks
 from plant.errors import SiteFileError
 from plant.files import load_toml, placed
 from plant.gpubuild import build_gpus, law_peak_kw, node_curves
@@ -42,7 +43,9 @@ def file_hash(file: SiteFile) -> str:
 def compile_site(file: SiteFile, where: str = "site") -> Site:
     """Compile a checked site file. Raises SiteFileError with every size that does not fit; `where` names the file."""
     parts: dict[str, Any] = {"name": file.name, "hash": file_hash(file), "design_util_frac": file.design_util_frac}
-    for add in (_racks, _gpus, _halls, _cooling_units, _loops, _power, _links, _regions):
+    for add in (
+        _racks, _gpus, liquid_racks, _halls, _cooling_units, _loops, cooling_plant, _power, _links, _regions,
+    ):  # fmt: skip
         add(file, parts)
     parts["chain"] = build_chain(file, parts)
     faults = [fault for check in (*sitechecks.SIZES, *chainchecks.SIZES) for fault in check(file, parts)]

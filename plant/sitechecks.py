@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from plant import coolingchecks
 from plant.errors import Fault
 from plant.networkchecks import check_network
 from plant.nodechecks import check_node_types
@@ -18,6 +19,7 @@ from plant.ranges import collapse, expand
 from plant.site import did_you_mean
 from plant.sitefile import Hall, SiteFile
 from plant.units import shown
+from plant.water import DESIGN_RANGE_K
 
 
 def placed_halls(file: SiteFile) -> Iterator[tuple[str, str, Hall]]:
@@ -154,6 +156,7 @@ def check_orphans(file: SiteFile) -> list[Fault]:
     used = {"loop": {hall.loop for *_, hall in halls}, "ups": {hall.ups for *_, hall in halls}}
     sides = {source for pdu in file.pdu for source in (pdu.a, pdu.b) if source is not None}
     used["ups"] |= sides
+    used["loop"] |= {cdu.loop for cdu in file.cdu}
     used |= {
         "feed": {feed for ups in file.ups for feed in ups.feeds}
         | sides
@@ -195,8 +198,7 @@ def check_chiller_capacity(file: SiteFile, parts: Parts) -> list[Fault]:
     """The chillers in service carry the heat of the design point."""
     faults = []
     for i, loop in enumerate(file.loop):
-        halls = parts["hall_loop"] == i
-        heat_kw = float(parts["hall_design_kw"][halls].sum()) + loop.pump_kw
+        heat_kw = float(parts["cooling"].loop_flow_kw_per_k[i]) * DESIGN_RANGE_K
         have_kw = loop.chillers.running * loop.chillers.capacity_kw
         if have_kw < heat_kw:
             found = f"{loop.chillers.running} running x {shown(loop.chillers.capacity_kw)} kW = {shown(have_kw)} kW"
@@ -240,7 +242,10 @@ def check_coil_reach(file: SiteFile, parts: Parts) -> list[Fault]:
     for h, (where, name, hall) in enumerate(placed_halls(file)):
         racks, units = parts["rack_hall"] == h, parts["unit_hall"] == h
         flow = float((parts["rack_flow_kw_per_k"] * (1.0 - parts["rack_recirc_frac"]))[racks].sum())
-        hot_c = hall.supply_c + float(parts["hall_design_kw"][h]) / flow
+        liquid_kw = float((parts["rack_design_kw"] * parts["cooling"].rack_liquid_frac)[racks].sum())
+        hot_c = hall.supply_c + (float(parts["hall_design_kw"][h]) - liquid_kw) / flow
+        if parts["cooling"].unit_dx[units].any():
+            continue  # compressors need no cold water
         effectiveness = float(np.mean(parts["unit_effectiveness_frac"][units]))
         water_c = float(parts["loop_supply_c"][parts["hall_loop"][h]])
         best_c = hot_c - effectiveness * (hot_c - water_c)
@@ -284,6 +289,7 @@ NAMES: tuple[Callable[[SiteFile], list[Fault]], ...] = (
     check_links,
     check_network,
     check_node_types,
+    *coolingchecks.NAMES,
 )
 SIZES: tuple[Callable[[SiteFile, Parts], list[Fault]], ...] = (
     check_chiller_capacity,
@@ -292,4 +298,5 @@ SIZES: tuple[Callable[[SiteFile, Parts], list[Fault]], ...] = (
     check_coil_reach,
     check_plenum,
     check_pue,
+    *coolingchecks.SIZES,
 )

@@ -11,6 +11,16 @@ from pydantic import AfterValidator, Field
 
 from plant.chainfile import Generator, Pdu, Sag
 from plant.gpufile import FanTable, GpuTable
+from plant.coolingfile import (
+    Cdu,
+    ChillerControl,
+    Compressor,
+    FreeCooling,
+    PlantStaff,
+    Pump,
+    Recirculation,
+    Structure,
+)
 from plant.keys import Part, count, number, text
 from plant.networkfile import Fabric
 from plant.ranges import expand
@@ -104,6 +114,9 @@ class CoolingUnit(Part):
     )
     effectiveness_frac: float = number("fraction", 0.05, 1, "coil effectiveness", 0.75)
     fan_kw: float = number("kW", 0, 200, "fan power at full speed; cube law below")
+    capacity_kw: float | None = number("kW", 0.5, 1000, "heat its coil can take at most; absent: no limit", None)
+    compressor: Compressor | None = Field(None, description="present: a CRAC, which cools by its own compressor")
+    restart_s: float = number("s", 0, 600, "from power back to full air flow", 30.0)
 
 
 class Chillers(Part):
@@ -187,6 +200,13 @@ class SiteFile(Part):
     sag: Sag = Field(default_factory=Sag, description="what a voltage sag trips")
     link: tuple[Link, ...] = Field((), description="links between halls")
     network: tuple[Fabric, ...] = Field((), description="leaf-spine fabrics, one for every hall or none")
+    chiller_control: tuple[ChillerControl, ...] = Field((), description="staging and protection of chillers, by loop")
+    pump: tuple[Pump, ...] = Field((), description="groups of pumps")
+    free_cooling: tuple[FreeCooling, ...] = Field((), description="free cooling, by loop")
+    cdu: tuple[Cdu, ...] = Field((), description="coolant distribution units of liquid-cooled racks")
+    recirculation: tuple[Recirculation, ...] = Field((), description="hot air drawn in from neighbouring racks")
+    structure: tuple[Structure, ...] = Field((), description="walls, floor and steel of halls as heat stores")
+    plant_staff: tuple[PlantStaff, ...] = Field((), description="people who restart plant by hand")
 
     def halls(self) -> tuple[tuple[str, Hall], ...]:
         """Every hall with its id region/hall, in the order of the file: nested ones first."""

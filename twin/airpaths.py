@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from plant import cooling, thermal
+from plant import airunits, cooling, thermal
 from twin.layout import Array, Rows, segment_sum, some_rows
 
 if TYPE_CHECKING:
@@ -28,7 +28,10 @@ def refresh_air(d: Derived, rows: Rows) -> None:
 
 def _refresh_halls(d: Derived, rows: Rows, flow: Array) -> None:
     s, lay = d.state, d.layout
+    plant = d.site.cooling
     fresh = 1.0 - s.rack_recirc_frac[rows]
+    if plant.has_recirculation:
+        fresh = np.maximum(fresh - plant.rack_drawn_frac, 0.0)
     wanted = segment_sum(flow * fresh, lay.hall_racks)
     running = s.unit_running[rows]
     available = segment_sum(np.where(running, s.unit_flow_kw_per_k[rows], 0.0), lay.hall_units)
@@ -39,6 +42,40 @@ def _refresh_halls(d: Derived, rows: Rows, flow: Array) -> None:
     speed = np.where(available > 0.0, unit_flow / np.maximum(available, 1e-12), 0.0)
     fans = np.where(running, d.site.unit_fan_kw, 0.0) * (speed**3).take(d.site.unit_hall, axis=1)
     d.fan_speed[rows], d.fan_kw[rows] = speed, segment_sum(fans, lay.hall_units)
+    held = s.unit_held_frac[rows] >= 0.0
+    d.hall_by_unit[rows] = plant.hall_detail
+    if held.any():
+        _hold_fans(d, rows, held, wanted, fresh)
+    elif plant.has_detail:
+        d.unit_air[rows] = np.where(running, s.unit_flow_kw_per_k[rows], 0.0) * speed.take(d.site.unit_hall, axis=1)
+    d.any_by_unit = bool(d.hall_by_unit.any())
+
+
+def _hold_fans(d: Derived, rows: Rows, held: Array, wanted: Array, fresh: Array) -> None:
+    """Fans of frozen units keep their speed, the others of the hall make up for it as far as they can.
+
+    Halls without a frozen unit keep what was computed for them.
+    """
+    s, lay, site = d.state, d.layout, d.site
+    full = np.where(s.unit_running[rows], s.unit_flow_kw_per_k[rows], 0.0)
+    fixed = np.where(held, full * np.maximum(s.unit_held_frac[rows], 0.0), 0.0)
+    fixed_h = segment_sum(fixed, lay.hall_units)
+    free_h = segment_sum(np.where(held, 0.0, full), lay.hall_units)
+    speed_h = airunits.controlled_speed_frac(wanted, fixed_h, free_h)
+    frozen = segment_sum(held.astype(np.float64), lay.hall_units) > 0.0
+    speed_h = np.where(frozen, speed_h, d.fan_speed[rows])
+    speed = np.where(held, np.maximum(s.unit_held_frac[rows], 0.0), speed_h.take(site.unit_hall, axis=1))
+    air = full * speed
+    moved = segment_sum(air, lay.hall_units)
+    share = cooling.cold_share_frac(moved, wanted)
+    fans = segment_sum(np.where(full > 0.0, site.unit_fan_kw, 0.0) * speed**3, lay.hall_units)
+    d.unit_air[rows] = air
+    d.unit_flow[rows] = np.where(frozen, moved, d.unit_flow[rows])
+    d.fan_kw[rows] = np.where(frozen, fans, d.fan_kw[rows])
+    d.fan_speed[rows] = speed_h
+    d.hall_by_unit[rows] |= frozen
+    cold = share.take(site.rack_hall, axis=1) * fresh
+    d.cold_frac[rows] = np.where(frozen.take(site.rack_hall, axis=1), cold, d.cold_frac[rows])
 
 
 def rack_coefficients(d: Derived, dt_s: float) -> thermal.RackStep:

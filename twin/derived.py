@@ -73,6 +73,10 @@ class Derived:
         self.next_up_ms = np.zeros(m, dtype=np.int64)
         self.service_frac, self.lost_gpus, self.demand_total = np.ones(m), np.zeros(m), np.ones(m)
         self.loop_taken_kw = np.zeros((m, len(site.loop_ids)))
+        self.loop_capacity_kw, self.loop_outdoor_c = self.loop_taken_kw, np.zeros((1, len(site.loop_ids)))
+        self.unit_air, self.cdu_pump_kw = np.zeros((m, len(site.unit_ids))), np.zeros((m, len(site.cdu_ids)))
+        self.dx_kw, self.hall_by_unit = np.zeros((m, halls)), np.zeros((m, halls), dtype=bool)
+        self.any_by_unit = False
         self.facility_kw = np.zeros((m, len(site.region_ids)))
         self.rack_step = thermal.RackStep(*(np.zeros((m, racks)) for _ in range(6)))
         self.load_dirty, self.power_dirty = np.ones(m, dtype=bool), np.ones(m, dtype=bool)

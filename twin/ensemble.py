@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from plant import streams
 from plant.site import Site
 from twin.agenda import Agenda
+from twin.cooling_bits import STANDING_BY
 from twin.fields import FIELDS
 from twin.jobs import EMPTY, NOT_ARRIVED, Jobs
 from twin.kernels import DEFAULT
@@ -37,6 +38,7 @@ class Spread:
 
 
 NONE = Spread(*[0.0] * 10)
+FOULING_K = 1.5  # condensers of one plant differ: not all trip at one temperature [assumed]
 LIMIT_SIGMAS = 2.0  # parameters stay within two standard deviations, so that none becomes absurd
 
 
@@ -111,6 +113,15 @@ def _populations(site: Site, s: State) -> None:
     s.node_psu_ok[...] = site.psu_per_node
     s.chiller_phase[...] = site.chiller_standby
     s.unit_running[...] = True
+    s.unit_held_frac[...] = -1.0
+    plant = site.cooling
+    s.pump_off[...] = np.where(plant.pump_standby, STANDING_BY, 0)
+    z = streams.normal(
+        s.seed, "condenser fouling", s.member[:, None], streams.component_keys(site.chiller_ids)[None, :]
+    )
+    s.chiller_foul_k[...] = FOULING_K * np.clip(z, -LIMIT_SIGMAS, LIMIT_SIGMAS)
+    s.hall_structure_kj_per_k[...] = plant.hall_structure_kj_per_k
+    s.cdu_water_kj_per_k[...] = plant.cdu_water_kj_per_k
     s.feed_ok[...] = True
     s.ups_battery_kwh[...] = site.ups_battery_kwh
     first_lives(site, s)
@@ -135,6 +146,8 @@ def _temperatures(site: Site, s: State) -> None:
         s.hall_hot_c[:, h] = s.rack_air_c[:, site.rack_hall == h].mean(axis=1)
     s.loop_setpoint_c[...] = site.loop_supply_c
     s.loop_supply_c[...] = site.loop_supply_c
+    s.hall_structure_c[...] = s.hall_hot_c
+    s.cdu_coolant_c[...] = site.cooling.cdu_supply_c
 
 
 def _jobs(s: State) -> None:
