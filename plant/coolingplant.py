@@ -124,6 +124,12 @@ class CoolingPlant:
         return len(self.recirc_to) > 0
 
     @cached_property
+    def recirc_racks(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Racks that draw in air of others, and where their paths begin in recirc_to."""
+        racks, begin = np.unique(self.recirc_to, return_index=True)
+        return racks.astype(np.intp), begin.astype(np.intp)
+
+    @cached_property
     def has_detail(self) -> bool:
         """Units of some hall are computed one by one."""
         return bool(self.hall_detail.any())

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from plant import streams
 from plant.site import Site
-from twin import effects
+from twin.cooling_bits import CHILLER_ON
 from twin.state import State
 
 Array = NDArray[np.float64]
@@ -83,7 +83,7 @@ def _loop_future(state: State, site: Site, loop: int, p_fail: dict[int, float], 
 def _failed_now(state: State, site: Site, loop: int) -> NDArray[np.bool_]:
     k = np.flatnonzero(site.chiller_loop == loop)
     duty_kw = site.chiller_capacity_kw[k][~site.chiller_standby[k]].sum()
-    on = state.chiller_phase[:, k] == effects.CHILLER_ON
+    on = state.chiller_phase[:, k] == CHILLER_ON
     return np.asarray(np.where(on, site.chiller_capacity_kw[k], 0.0).sum(axis=1) < HEALTHY_SHARE_FRAC * duty_kw)
 
 

@@ -11,7 +11,7 @@ from twin_stories import MINUTE_MS, T0_MS
 
 from recovery.emulated_plant import EmulatedPlant
 from recovery.plant_port import PlantPort
-from twin import effects
+from twin import cooling_bits
 from twin.emulator import Emulator
 
 HALL, LOOP = SITE.hall_ids[0], SITE.loop_ids[0]
@@ -92,9 +92,9 @@ def test_undo_puts_back_only_what_its_call_changed(world):
 def test_a_standby_chiller_carries_load_after_its_restart_time(world):
     port, emulator = world
     assert port.standby(f"{ALPHA}:0", 1, [SITE.chiller_ids[SPARE]], True).status == "done"
-    assert emulator.engine.state.chiller_phase[0, SPARE] == effects.STARTING
+    assert emulator.engine.state.chiller_phase[0, SPARE] == cooling_bits.STARTING
     emulator.advance(T0_MS + int(SITE.chiller_restart_s[SPARE] * 1000) + 30_000)
-    assert emulator.engine.state.chiller_phase[0, SPARE] == effects.CHILLER_ON
+    assert emulator.engine.state.chiller_phase[0, SPARE] == cooling_bits.CHILLER_ON
 
 
 def test_what_is_not_emulated_is_refused_in_words(world):

@@ -12,7 +12,7 @@ from twin_stories import T0_MS
 
 from recovery.emulated_plant import EmulatedPlant
 from scheduler.emulated import EmulatedScheduler
-from twin import effects
+from twin import cooling_bits
 from twin import jobs as J
 from twin.engine import Engine, run
 from twin.ensemble import make_state
@@ -166,7 +166,7 @@ def test_an_undone_start_puts_the_chiller_back_to_standby():
     assert (again.status, "stands by" in again.detail) == ("rejected", True)
     port.undo(f"{KEY}:undo1", 1, KEY)
     emulator.advance(T0_MS + int(SITE.chiller_restart_s[SPARE] * 1000) + 60_000)
-    assert s.chiller_phase[0, SPARE] == effects.STANDBY
+    assert s.chiller_phase[0, SPARE] == cooling_bits.STANDBY
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from emulated_world import PERFECT, SITE, Beside, emulated, quickly
 from twin_stories import MINUTE_MS, T0_MS
 
 from plant.site import Site, load_site
-from twin import effects
+from twin import cooling_bits
 from twin.engine import Engine, run
 from twin.ensemble import make_state
 from twin.flows import stored_heat_kj
@@ -195,11 +195,11 @@ def hear(component: str, channel: str, *values: float) -> Engine:
 def test_a_chiller_stands_as_it_is_reported():
     duty, spare = (int(np.flatnonzero(SITE.chiller_standby == flag)[0]) for flag in (False, True))
     off, back = hear(SITE.chiller_ids[duty], "running", 0.0), hear(SITE.chiller_ids[duty], "running", 0.0, 1.0)
-    assert (off.state.chiller_phase[:, duty] == effects.TRIPPED).all()
-    assert (back.state.chiller_phase[:, duty] == effects.CHILLER_ON).all()
+    assert (off.state.chiller_phase[:, duty] == cooling_bits.TRIPPED).all()
+    assert (back.state.chiller_phase[:, duty] == cooling_bits.CHILLER_ON).all()
     started, stopped = hear(SITE.chiller_ids[spare], "running", 1.0), hear(SITE.chiller_ids[spare], "running", 1.0, 0.0)
-    assert (started.state.chiller_phase[:, spare] == effects.CHILLER_ON).all()
-    assert (stopped.state.chiller_phase[:, spare] == effects.STANDBY).all()
+    assert (started.state.chiller_phase[:, spare] == cooling_bits.CHILLER_ON).all()
+    assert (stopped.state.chiller_phase[:, spare] == cooling_bits.STANDBY).all()
     others = np.arange(len(SITE.chiller_ids)) != duty
     assert (off.state.chiller_phase[:, others] == alone(3)[0].state.chiller_phase[:, others]).all()
 

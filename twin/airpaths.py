@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from plant import airunits, cooling, thermal
 from twin.layout import Array, Rows, segment_sum, some_rows
@@ -51,7 +52,7 @@ def _refresh_halls(d: Derived, rows: Rows, flow: Array) -> None:
     d.any_by_unit = bool(d.hall_by_unit.any())
 
 
-def _hold_fans(d: Derived, rows: Rows, held: Array, wanted: Array, fresh: Array) -> None:
+def _hold_fans(d: Derived, rows: Rows, held: NDArray[np.bool_], wanted: Array, fresh: Array) -> None:
     """Fans of frozen units keep their speed, the others of the hall make up for it as far as they can.
 
     Halls without a frozen unit keep what was computed for them.

@@ -9,6 +9,7 @@ from plant import cooling, thermal
 from twin.airpaths import rack_coefficients
 from twin.derived import Derived
 from twin.layout import segment_sum
+from twin.unitside import unit_heat
 
 Array = NDArray[np.float64]
 
@@ -21,26 +22,71 @@ def air_parts(d: Derived, dt_s: float) -> int:
     return max(1, int(np.ceil(dt_s * flow / d.site.hall_plenum_kj_per_k.min() / MAX_AIR_COURANT)))
 
 
-def advance_air(d: Derived, dt_s: float, outdoor_c: Array) -> Array:
-    """Advance racks and hot aisles; return the heat that the coils took from each hall [kJ]."""
-    site, s, lay = d.site, d.state, d.layout
+def advance_air(d: Derived, dt_s: float, outdoor_c: Array, liquid_kw: Array | None = None) -> Array:
+    """Advance racks and hot aisles; return the heat that the coils took from each hall [kJ].
+
+    liquid_kw: heat that each rack gives its coolant over the whole step (M, R), None where no rack has one.
+    """
+    site, s, lay, plant = d.site, d.state, d.layout, d.site.cooling
     water_c = s.loop_supply_c.take(site.hall_loop, axis=1)
     supply_c = cooling.supply_air_c(s.hall_hot_c, water_c, s.hall_setpoint_c, lay.hall_effectiveness)
-    supply_r, hot_r = supply_c.take(site.rack_hall, axis=1), s.hall_hot_c.take(site.rack_hall, axis=1)
-    inlet_c = hot_r + d.cold_frac * (supply_r - hot_r)
-    mass_c, air_c = thermal.advance_rack(rack_coefficients(d, dt_s), s.rack_mass_c, s.rack_air_c, d.rack_kw, inlet_c)
-    carried_kj = (
-        d.rack_kw * dt_s
-        - s.rack_mass_kj_per_k * (mass_c - s.rack_mass_c)
-        - s.rack_air_kj_per_k * (air_c - s.rack_air_c)
-    )
     coil_kj = d.unit_flow * (s.hall_hot_c - supply_c) * dt_s
+    dx_kj: Array | float = 0.0
+    if d.any_by_unit:
+        supply_c, coil_kj, dx_kj = _one_by_one(d, dt_s, outdoor_c, supply_c, coil_kj)
+    inlet_c = _inlets(d, supply_c)
+    heat_kw = d.rack_kw if liquid_kw is None else d.rack_kw - liquid_kw
+    mass_c, air_c = thermal.advance_rack(rack_coefficients(d, dt_s), s.rack_mass_c, s.rack_air_c, heat_kw, inlet_c)
+    carried_kj = (
+        heat_kw * dt_s - s.rack_mass_kj_per_k * (mass_c - s.rack_mass_c) - s.rack_air_kj_per_k * (air_c - s.rack_air_c)
+    )
     wall_kj = site.hall_wall_kw_per_k * (s.hall_hot_c - outdoor_c.take(site.hall_region, axis=1)) * dt_s
-    gain_kj = segment_sum(carried_kj, lay.hall_racks) + d.fan_kw * dt_s - coil_kj - wall_kj
+    gain_kj = segment_sum(carried_kj, lay.hall_racks) + d.fan_kw * dt_s - coil_kj - wall_kj - dx_kj
+    if plant.has_structure:
+        gain_kj = gain_kj - _into_structure(d, dt_s)
     s.arrays["rack_mass_c"], s.arrays["rack_air_c"], s.arrays["rack_inlet_c"] = mass_c, air_c, inlet_c
     s.arrays["hall_hot_c"] = s.hall_hot_c + gain_kj / site.hall_plenum_kj_per_k
     s.arrays["hall_supply_c"] = supply_c
     s.heat_in_kj[...] += (d.hall_kw + d.fan_kw).sum(axis=1) * dt_s
-    s.heat_out_kj[...] += wall_kj.sum(axis=1)
+    s.heat_out_kj[...] += (wall_kj + dx_kj).sum(axis=1)
     np.maximum(s.peak_inlet_c, inlet_c.max(axis=1), out=s.peak_inlet_c)
-    return coil_kj
+    return np.asarray(coil_kj)
+
+
+def _inlets(d: Derived, supply_c: Array) -> Array:
+    """Return what the racks draw in: cold air, hot air of the hall, and what strays from their neighbours' outlets."""
+    site, s, plant = d.site, d.state, d.site.cooling
+    supply_r, hot_r = supply_c.take(site.rack_hall, axis=1), s.hall_hot_c.take(site.rack_hall, axis=1)
+    inlet_c = hot_r + d.cold_frac * (supply_r - hot_r)
+    if plant.has_recirculation:
+        above_k = s.rack_air_c.take(plant.recirc_from, axis=1) - hot_r.take(plant.recirc_to, axis=1)
+        racks, begin = plant.recirc_racks
+        inlet_c[:, racks] += np.add.reduceat(plant.recirc_frac * above_k, begin, axis=1)
+    return np.asarray(inlet_c)
+
+
+def _one_by_one(
+    d: Derived, dt_s: float, outdoor_c: Array, supply_c: Array, coil_kj: Array
+) -> tuple[Array, Array, Array]:
+    """Return (supply air [C], heat into water [kJ], heat of compressors [kJ]) with such halls' own values."""
+    s, heat = d.state, unit_heat(d, outdoor_c)
+    moves = d.unit_flow > 1e-9
+    cooled_k = np.where(moves, (heat.water_kw + heat.dx_kw) / np.where(moves, d.unit_flow, 1.0), 0.0)
+    d.dx_kw = d.dx_kw + np.where(heat.where, heat.electric_kw, 0.0) * dt_s
+    return (
+        np.where(heat.where, s.hall_hot_c - cooled_k, supply_c),
+        np.where(heat.where, heat.water_kw * dt_s, coil_kj),
+        np.where(heat.where, heat.dx_kw * dt_s, 0.0),
+    )
+
+
+def _into_structure(d: Derived, dt_s: float) -> Array:
+    """Warm walls, floor and steel from the hot-side air; return the heat they took from each hall [kJ]."""
+    s, plant = d.state, d.site.cooling
+    frac = thermal.structure_frac(s.hall_structure_kj_per_k, plant.hall_structure_kw_per_k, dt_s)
+    heat_kj = thermal.structure_heat_kj(s.hall_hot_c, s.hall_structure_c, s.hall_structure_kj_per_k, frac)
+    there = s.hall_structure_kj_per_k > 0.0
+    s.arrays["hall_structure_c"] = s.hall_structure_c + np.where(
+        there, heat_kj / np.where(there, s.hall_structure_kj_per_k, 1.0), 0.0
+    )
+    return heat_kj

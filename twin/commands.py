@@ -14,6 +14,7 @@ from plant.actions import Action
 from plant.errors import ForetwinError
 from twin import effects
 from twin import jobs as J
+from twin.cooling_bits import CHILLER_ON
 from twin.engine import Engine
 from twin.nodephase import ON
 from twin.placement import requeue
@@ -294,7 +295,7 @@ class Commands:
         self._check_plant(step)
         s = self.engine.state
         before = {name: s.arrays[name][0].copy() for name in UNDOABLE}
-        effects.perform(self.engine, step, ALL, effects.nodes_in(self.engine.site, step.scope))
+        effects.perform(self.engine, step, ALL, effects.nodes_in(self.engine.site, step.scope), s.now_ms)
         changed = {
             (name, int(i)): (float(before[name][i]), float(s.arrays[name][0, i]))
             for name in UNDOABLE
@@ -329,7 +330,7 @@ class Commands:
     def _put_back(self, at: tuple[str, int], was: float, ours: float) -> bool:
         """Put one component back if it still stands as the call left it; else a later change goes back further."""
         array, i = self.engine.state.arrays[at[0]], at[1]
-        started = at[0] == "chiller_phase" and array[0, i] == effects.CHILLER_ON
+        started = at[0] == "chiller_phase" and array[0, i] == CHILLER_ON
         if array[0, i] == ours or started:
             array[0, i] = was
             return True

@@ -104,6 +104,12 @@ def return_pump(w: World, p: int, rows: Ints) -> None:
 # --- chillers ---------------------------------------------------------------------------------
 
 
+def break_chiller(w: World, k: int, rows: Ints) -> None:
+    """A chiller fails, running or standing by, and stays off until it is repaired."""
+    w.state.chiller_off[rows, k] |= BROKEN
+    w.state.chiller_phase[rows, k] = TRIPPED
+
+
 def trip_chiller(w: World, k: int, rows: Ints, why: int) -> None:
     """A chiller stops for a reason and cannot run before that is gone; one that stands by stays there."""
     s = w.state

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +13,19 @@ from plant.actions import Action
 from plant.errors import PlanRejected
 from plant.site import Site
 from twin import jobs as J
-from twin.agenda import Entry, Scalar
+from twin.agenda import Entry
+from twin.cooling_bits import CHILLER_ON
+from twin.cooling_effects import start_standby
 from twin.derived import Derived
 from twin.link_lives import disable_link
 from twin.placement import requeue
 from twin.state import State
+from twin.waterside import water_flow_frac
+from twin.world import World
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-CHILLER_ON, STANDBY, TRIPPED, STARTING = range(4)
 RETURN_POLL_MS = 60_000
 BACK_WATER_K = 1.5  # cooling counts as back when the water is this near its set-point
 BACK_CAPACITY_FRAC = 0.7  # and this share of the duty chillers' capacity runs
@@ -38,69 +40,6 @@ MODELLED = (
     "disable_link",
     "ordered_return",
 )
-
-
-class World(Protocol):
-    """What an effect may touch: the state, its site, what is derived from it, and follow-up entries."""
-
-    state: State
-    site: Site
-    derived: Derived
-
-    def put(self, due_ms: int, kind: str, component: str, phase: str, **data: Scalar | tuple[int, ...]) -> Entry:
-        """Write a follow-up entry."""
-        ...
-
-
-def drift_flow(w: World, loop: int, rows: Ints, to_frac: float, over_s: float) -> None:
-    """Let a loop's flow drift to a share of nominal over a time [s]."""
-    w.state.loop_flow_per_s[rows, loop] = (to_frac - w.state.loop_flow_frac[rows, loop]) / max(over_s, 1.0)
-
-
-def trip_loop(w: World, loop: int, rows: Ints, residual_flow_frac: float) -> None:
-    """Low flow: every running or starting chiller of the loop trips, and the standby ones cannot start on it either."""
-    s = w.state
-    s.loop_flow_per_s[rows, loop] = 0.0
-    s.loop_flow_frac[rows, loop] = residual_flow_frac
-    for k in np.flatnonzero(w.site.chiller_loop == loop):
-        phase = s.chiller_phase[rows, k]
-        s.chiller_phase[rows, k] = np.where((phase == CHILLER_ON) | (phase == STARTING), TRIPPED, phase)
-
-
-def restore_loop(w: World, loop: int, rows: Ints, count: int) -> None:
-    """The loop is bled: flow is back and up to `count` of its duty chillers run."""
-    s = w.state
-    s.loop_flow_per_s[rows, loop] = 0.0
-    s.loop_flow_frac[rows, loop] = 1.0
-    duty = np.flatnonzero((w.site.chiller_loop == loop) & ~w.site.chiller_standby)
-    for k in duty[:count]:
-        s.chiller_phase[rows, k] = CHILLER_ON
-
-
-def start_standby(w: World, loop: int, rows: Ints) -> None:
-    """Order the first standby chiller of a loop to start; it carries load after its restart time."""
-    s = w.state
-    for row in rows:
-        idle = [k for k in np.flatnonzero(w.site.chiller_loop == loop) if s.chiller_phase[row, k] == STANDBY]
-        if idle:
-            s.chiller_phase[row, idle[0]] = STARTING
-            due_ms = s.now_ms if s.grid_ms < s.now_ms else s.grid_ms
-            due_ms += int(w.site.chiller_restart_s[idle[0]] * 1000)
-            w.put(due_ms, "chiller", w.site.chiller_ids[idle[0]], "start", rows=(int(row),))
-
-
-def end_chiller_start(w: World, k: int, rows: Ints) -> None:
-    """A starting chiller carries load, unless its loop has too little flow: then it trips like the others."""
-    s = w.state
-    starting = s.chiller_phase[rows, k] == STARTING
-    flow = s.loop_flow_frac[rows, w.site.chiller_loop[k]]
-    after = np.where(flow < cooling.FULL_CAPACITY_FLOW_FRAC / 2.0, TRIPPED, CHILLER_ON)
-    s.chiller_phase[rows, k] = np.where(starting, after, s.chiller_phase[rows, k])
-
-
-def return_chiller(w: World, k: int, rows: Ints) -> None:
-    """A repaired chiller goes back to its duty or to standby."""
-    w.state.chiller_phase[rows, k] = STANDBY if w.site.chiller_standby[k] else CHILLER_ON
 
 
 @lru_cache(maxsize=256)
@@ -130,14 +69,13 @@ def cooling_back(w: World, rows: Ints, nodes: Flags) -> Flags:
     nothing still due that will take it away."""
     s, site = w.state, w.site
     good = ~_doomed(w, nodes)[rows]
+    flow = water_flow_frac(w.derived)
     for loop in np.unique(site.hall_loop[np.unique(w.derived.layout.node_hall[nodes])]):
         k = np.flatnonzero(site.chiller_loop == loop)
         duty_kw = site.chiller_capacity_kw[k][~site.chiller_standby[k]].sum()
         on_kw = np.where(s.chiller_phase[rows][:, k] == CHILLER_ON, site.chiller_capacity_kw[k], 0.0).sum(axis=1)
         cold = s.loop_supply_c[rows, loop] < s.loop_setpoint_c[rows, loop] + BACK_WATER_K
-        good &= cold & (
-            on_kw * cooling.flow_capacity_frac(s.loop_flow_frac[rows, loop]) >= BACK_CAPACITY_FRAC * duty_kw
-        )
+        good &= cold & (on_kw * cooling.flow_capacity_frac(flow[rows, loop]) >= BACK_CAPACITY_FRAC * duty_kw)
     return good
 
 
@@ -171,12 +109,12 @@ def apply(w: World, entry: Entry, rows: Ints) -> Ints:
     if step.get("when") == "cooling_back" or step.kind == "ordered_return":
         ready = rows[cooling_back(w, rows, nodes)]
     if len(ready):
-        perform(w, step, ready, nodes)
+        perform(w, step, ready, nodes, entry.due_ms)
     return np.setdiff1d(rows, ready)
 
 
-def perform(w: World, step: Action, rows: Ints, nodes: Flags) -> None:
-    """Do what a step says, at once, in these rows."""
+def perform(w: World, step: Action, rows: Ints, nodes: Flags, at_ms: int) -> None:
+    """Do what a step says at at_ms in these rows."""
     s, d = w.state, w.derived
     at = np.ix_(rows, np.flatnonzero(nodes))
     if step.kind == "cap_power":
@@ -199,8 +137,7 @@ def perform(w: World, step: Action, rows: Ints, nodes: Flags) -> None:
         row, column = np.nonzero(flags)
         requeue(d, rows[row], d.live[column])
     elif step.kind == "start_standby":
-        for loop in {int(w.site.chiller_loop[w.site.index("chiller", one)]) for one in step.scope}:
-            start_standby(w, loop, rows)
+        _start_named(w, step, rows, at_ms)
     elif step.kind == "set_cooling":
         _set_cooling(w, step, rows)
     elif step.kind == "disable_link":
@@ -212,6 +149,13 @@ def _flag_jobs(d: Derived, rows: Ints, nodes: Flags, name: str, value: int) -> N
     flags = jobs_on(d, rows, nodes)
     row, column = np.nonzero(flags)
     d.state.arrays[name][rows[row], d.live[column]] = value
+
+
+def _start_named(w: World, step: Action, rows: Ints, at_ms: int) -> None:
+    """Start each standby chiller that the step names; where a named one cannot, another of its loop."""
+    for one in step.scope:
+        k = w.site.index("chiller", one)
+        start_standby(w, int(w.site.chiller_loop[k]), rows, at_ms, np.array([k]))
 
 
 def _set_cooling(w: World, step: Action, rows: Ints) -> None:

@@ -23,6 +23,8 @@ def advance_electricity(d: Derived, loop_kw: Array, dt_s: float, carbon_kgco2_pe
     ups_region = _ups_to_region(d, loss)
     total = region_it * (1.0 + site.other_kw_frac) + gather_sum(d.fan_kw, lay.region_halls)
     total = total + gather_sum(loop_kw, lay.region_loops) + ups_region
+    if d.any_by_unit or site.cooling.has_liquid:
+        total = total + _extra_cooling_kw(d, dt_s)
     d.facility_kw = total
     s.energy_it_kwh[...] += it_kw.sum(axis=1) * hours
     s.energy_kwh[...] += total * hours
@@ -42,3 +44,12 @@ def _ups_to_region(d: Derived, loss_kw: Array) -> Array:
         if len(halls):
             out[:, int(d.site.hall_region[halls[0]])] += loss_kw[:, u]
     return out
+
+
+def _extra_cooling_kw(d: Derived, dt_s: float) -> Array:
+    """Return the power of the compressors of CRACs and of the pumps of CDUs, by region [kW]."""
+    site = d.site
+    out = gather_sum(d.dx_kw / dt_s, d.layout.region_halls)
+    for c, hall in enumerate(site.cooling.cdu_hall):
+        out[:, int(site.hall_region[hall])] += d.cdu_pump_kw[:, c]
+    return np.asarray(out)

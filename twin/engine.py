@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
+import numpy as np
 import simpy
+from numpy.typing import NDArray
 
 from plant.errors import SnapshotMismatch
 from plant.site import Site
 from twin import flows
 from twin.agenda import Entry
+from twin.cooling_watch import is_needed, watch_cooling
 from twin.derived import Derived
 from twin.dispatch import Dispatcher, first_fit
 from twin.drivers import Drivers, constant
@@ -53,6 +56,7 @@ class Engine:
         self.derived = Derived(site, state, layout_of(site))
         self.env = simpy.Environment(initial_time=state.now_ms)
         self.until_ms = state.now_ms
+        self.watched = is_needed(self)
 
     def run(self, until_ms: int) -> State:
         """Advance to until_ms and return the same State; running to a past or present instant does nothing."""
@@ -102,6 +106,14 @@ class Engine:
             if self.state.next_grid_ms == self.env.now:
                 self._advance()
 
+    def outdoor_c(self) -> NDArray[np.float64]:
+        """Return the outdoor temperature of each region [C] at the last grid point: the drivers' and what drifted."""
+        return self._drifted(self.drivers.at(self.state.grid_ms)[0])
+
+    def _drifted(self, outdoor_c: NDArray[np.float64]) -> NDArray[np.float64]:
+        drift_k = self.state.region_outdoor_k
+        return outdoor_c + drift_k if drift_k.any() else outdoor_c
+
     def _advance(self) -> None:
         """Bring flows, then crossings, to the present instant."""
         s, d = self.state, self.derived
@@ -110,12 +122,14 @@ class Engine:
             return
         outdoor_c, carbon = self.drivers.at(s.grid_ms)
         d.refresh()
-        flows.advance(d, dt_s, outdoor_c, carbon)
+        flows.advance(d, dt_s, self._drifted(outdoor_c), carbon)
         s.grid_ms = int(self.env.now)
         note_service(d)
         cross_jobs(d, dt_s, self.choose)
         cross_nodes(d, dt_s)
         cross_network(d)
+        if self.watched:
+            watch_cooling(self, dt_s)
         dispatch(d, self.choose)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from twin.airside import advance_air, air_parts
 from twin.derived import Derived
 from twin.electricity import advance_electricity
+from twin.liquidside import advance_liquid
 from twin.state import State
 from twin.waterside import advance_water
 
@@ -21,12 +22,16 @@ Array = NDArray[np.float64]
 def advance(d: Derived, dt_s: float, outdoor_c: Array, carbon_kgco2_per_kwh: Array) -> None:
     """Advance all flows of d.state by dt_s; outdoor temperature and carbon intensity are given per region."""
     s = d.state
+    if s.region_outdoor_k_per_s.any():
+        s.region_outdoor_k[...] += s.region_outdoor_k_per_s * dt_s
+    liquid_kw, cdu_kw = advance_liquid(d, dt_s) if d.site.cooling.has_liquid else (None, None)
+    d.dx_kw = np.zeros_like(d.dx_kw) if d.any_by_unit else d.dx_kw
     inlet_c, air_c, water_c = s.rack_inlet_c, s.rack_air_c, s.loop_supply_c
     heat_kj = np.zeros((s.members, len(d.site.hall_ids)))
     parts = air_parts(d, dt_s)
     for _ in range(parts):
-        heat_kj += advance_air(d, dt_s / parts, outdoor_c)
-    chiller_kw = advance_water(d, heat_kj / dt_s, dt_s, outdoor_c)
+        heat_kj += advance_air(d, dt_s / parts, outdoor_c, liquid_kw)
+    chiller_kw = advance_water(d, heat_kj / dt_s, cdu_kw, dt_s, outdoor_c)
     advance_electricity(d, chiller_kw, dt_s, carbon_kgco2_per_kwh)
     if s.calm_step_ms:
         moved = (s.rack_inlet_c - inlet_c, s.rack_air_c - air_c, s.loop_supply_c - water_c)
@@ -37,4 +42,6 @@ def stored_heat_kj(site_plenum_kj_per_k: Array, s: State) -> Array:
     """Return the heat held in equipment, air and water relative to 0 C (members,): the stored side of the balance."""
     racks = (s.rack_mass_kj_per_k * s.rack_mass_c + s.rack_air_kj_per_k * s.rack_air_c).sum(axis=1)
     halls = (site_plenum_kj_per_k * s.hall_hot_c).sum(axis=1)
+    halls = halls + (s.hall_structure_kj_per_k * s.hall_structure_c).sum(axis=1)
+    halls = halls + (s.cdu_water_kj_per_k * s.cdu_coolant_c).sum(axis=1)
     return np.asarray(racks + halls + (s.loop_water_kj_per_k * s.loop_supply_c).sum(axis=1))

@@ -78,9 +78,8 @@ class Layout:
         self.loop_halls = Groups([np.flatnonzero(site.hall_loop == i) for i in range(len(site.loop_ids))])
         self.ups_halls = Groups([np.flatnonzero(site.hall_ups == i) for i in range(len(site.ups_ids))])
         self.region_halls = Groups([np.flatnonzero(site.hall_region == i) for i in range(len(site.region_ids))])
-        self.region_loops = Groups(
-            [np.array(sorted({int(site.hall_loop[h]) for h in halls_}), dtype=np.int64) for halls_ in self.region_halls]
-        )
+        loop_region = site.cooling.loop_region
+        self.region_loops = Groups([np.flatnonzero(loop_region == g) for g in range(len(site.region_ids))])
         units = np.maximum(np.bincount(site.unit_hall, minlength=halls), 1)
         self.hall_effectiveness = np.bincount(site.unit_hall, site.unit_effectiveness_frac, halls) / units
         loops = len(site.loop_ids)

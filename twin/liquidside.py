@@ -12,7 +12,7 @@ Array = NDArray[np.float64]
 
 
 def advance_liquid(d: Derived, dt_s: float) -> tuple[Array, Array]:
-    """Advance the coolants; return the heat each rack gives its coolant (M, R) and each loop gets from CDUs (M, L) [kW].
+    """Advance the coolants; return what each rack gives its coolant (M, R) and each loop gets from CDUs (M, L) [kW].
 
     Both are held over the step. A CDU that stands still takes nothing: all heat stays in its racks.
     """

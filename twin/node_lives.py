@@ -35,13 +35,15 @@ def cross_nodes(d: Derived, dt_s: float) -> None:
         _fail(d, nodes & (s.node_phase == ON))
     if hot.any():
         inlet = s.rack_inlet_c.take(d.site.node_rack, axis=1) + d.site.node_inlet_offset_k
-        _stop(d, (inlet >= s.node_stop_c) & ((s.node_phase == ON) | (s.node_phase == STARTING)))
+        stop_nodes(d, inlet >= s.node_stop_c)
     _end_phases(d)
     _darken(d)
 
 
-def _stop(d: Derived, stopped: Flags) -> None:
+def stop_nodes(d: Derived, hot: Flags) -> None:
+    """Nodes that are up or starting and too hot (M, N) stop themselves."""
     s = d.state
+    stopped = hot & ((s.node_phase == ON) | (s.node_phase == STARTING))
     s.node_phase[stopped] = STOPPED
     count = stopped.sum(axis=1)
     s.node_stops[...] += count
@@ -72,6 +74,10 @@ def _end_phases(d: Derived) -> None:
         _come_up(d, rows)
     water = (s.loop_supply_c < s.loop_setpoint_c + RESTART_WATER_K).take(d.site.hall_loop, axis=1)
     cool = (s.rack_inlet_c < RESTART_INLET_C) & water.take(d.site.rack_hall, axis=1) & (d.stopped_in_rack > 0.0)
+    plant = d.site.cooling
+    if plant.has_liquid:  # a rack whose coolant does not move would only stop again
+        dry = (s.cdu_off != 0).take(np.maximum(plant.rack_cdu, 0), axis=1) & (plant.rack_cdu >= 0)
+        cool &= ~dry
     if cool.any():
         _start(d, (s.node_phase == STOPPED) & cool.take(d.site.node_rack, axis=1))
 

@@ -13,7 +13,7 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from twin import effects, link_lives
+from twin import cooling_effects, cooling_lives, effects, link_lives
 from twin import jobs as J
 from twin.agenda import Entry, Scalar
 
@@ -110,56 +110,21 @@ def loop_airlock(w: Turn) -> Life:
         e, loop, rows = w.entry, w.index("loop"), w.rows
         if w.at("ingress"):
             trip_ms = int(e.number("trip_ms"))
-            effects.drift_flow(w.engine, loop, rows, e.number("trip_flow_frac", 0.45), (trip_ms - e.due_ms) / 1000.0)
+            cooling_effects.drift_flow(
+                w.engine, loop, rows, e.number("trip_flow_frac", 0.45), (trip_ms - e.due_ms) / 1000.0
+            )
             w.next("low_flow", trip_ms)
         elif w.at("low_flow"):
-            effects.trip_loop(w.engine, loop, rows, e.number("residual_flow_frac", 0.05))
+            cooling_effects.trip_loop(w.engine, loop, rows, e.number("residual_flow_frac", 0.05))
             w.next("bled", e.number("bled_ms"))
         elif w.at("bled"):
-            effects.restore_loop(w.engine, loop, rows, int(e.number("chillers_back")))
+            cooling_effects.restore_loop(w.engine, loop, rows, int(e.number("chillers_back")))
             if e.number("all_back_ms") <= e.due_ms:
                 w.end()
                 return
             w.next("all_back", e.number("all_back_ms"))
         else:
-            effects.restore_loop(w.engine, loop, rows, EVERY_CHILLER)
-            w.end()
-
-
-def chiller(w: Turn) -> Life:
-    """A chiller trips, a standby one is ordered to start, the tripped one is repaired; `out` orders no stand-in."""
-    while w.entry is not None:
-        yield w.due()
-        if w.entry is None:
-            return
-        e, k, rows, s = w.entry, w.index("chiller"), w.rows, w.engine.state
-        if w.at("trip"):
-            s.chiller_phase[rows, k] = effects.TRIPPED
-            effects.start_standby(w.engine, int(w.engine.site.chiller_loop[k]), rows)
-            w.next("repair", e.number("repaired_ms"))
-        elif w.at("out"):
-            s.chiller_phase[rows, k] = effects.TRIPPED
-            w.next("repair", e.number("repaired_ms"))
-        elif w.at("start"):
-            effects.end_chiller_start(w.engine, k, rows)
-            w.end()
-        else:
-            effects.return_chiller(w.engine, k, rows)
-            w.end()
-
-
-def cooling_unit(w: Turn) -> Life:
-    """A cooling unit stops and is repaired."""
-    while w.entry is not None:
-        yield w.due()
-        if w.entry is None:
-            return
-        e, c, rows, s = w.entry, w.index("cooling_unit"), w.rows, w.engine.state
-        s.unit_running[rows, c] = not w.at("stop")
-        w.engine.derived.mark(rows)
-        if w.at("stop"):
-            w.next("repair", e.number("repaired_ms"))
-        else:
+            cooling_effects.restore_loop(w.engine, loop, rows, EVERY_CHILLER)
             w.end()
 
 
@@ -223,8 +188,7 @@ def action(w: Turn) -> Life:
 LIVES: dict[str, Callable[[Turn], Life]] = {
     "arrivals": arrivals,
     "loop_airlock": loop_airlock,
-    "chiller": chiller,
-    "cooling_unit": cooling_unit,
+    **cooling_lives.LIVES,
     "feed": feed,
     "psu": psu,
     "link": link,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plant.site import Site
-from twin import effects
+from twin import cooling_bits as bits
 from twin.assimilate import Observed, inflate, update
 from twin.derived import Derived
 from twin.flows import stored_heat_kj
@@ -249,13 +249,16 @@ class Synchroniser:
         for key, (value, present) in heard.items():
             on = value > 0.5
             if key == ("chiller", "running"):
-                now = np.where(s.chiller_phase == effects.CHILLER_ON, effects.TRIPPED, s.chiller_phase)
-                off = np.where(self.site.chiller_standby, effects.STANDBY, now)
+                now = np.where(s.chiller_phase == bits.CHILLER_ON, bits.TRIPPED, s.chiller_phase)
+                off = np.where(self.site.chiller_standby, bits.STANDBY, now)
                 s.arrays["chiller_phase"] = np.where(
-                    present, np.where(on, effects.CHILLER_ON, off), s.chiller_phase
+                    present, np.where(on, bits.CHILLER_ON, off), s.chiller_phase
                 ).astype(np.int8)
+                s.arrays["chiller_off"] = np.where(present & on, 0, s.chiller_off).astype(np.int8)
             elif key == ("cooling_unit", "running"):
                 s.arrays["unit_running"] = np.where(present, on, s.unit_running)
+                why = np.where(on, 0, np.where(s.unit_off == 0, bits.BROKEN, s.unit_off))
+                s.arrays["unit_off"] = np.where(present, why, s.unit_off).astype(np.int8)
             elif key == ("feed", "ok"):
                 s.arrays["feed_ok"] = np.where(present, on, s.feed_ok)
             elif key == ("node", "ok"):

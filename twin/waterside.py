@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 
 def advance_water(d: Derived, coil_kw: Array, cdu_kw: Array | None, dt_s: float, outdoor_c: Array) -> Array:
     """Advance the loops; return the electric power of each loop's chillers, pumps and free cooling [kW]."""
-    site, s, lay, plant = d.site, d.state, d.layout, d.site.cooling
+    s, lay, plant = d.state, d.layout, d.site.cooling
     pump_kw = pump_power_kw(d)
     heat_kw = gather_sum(coil_kw, lay.loop_halls) + pump_kw
     if cdu_kw is not None:
