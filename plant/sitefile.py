@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from plant.chainfile import Generator, Pdu, Sag
-from plant.gpufile import FanTable, GpuTable
 from plant.coolingfile import (
     Cdu,
     ChillerControl,
@@ -21,6 +20,7 @@ from plant.coolingfile import (
     Recirculation,
     Structure,
 )
+from plant.gpufile import FanTable, GpuTable
 from plant.keys import Part, count, number, text
 from plant.networkfile import Fabric
 from plant.ranges import expand
