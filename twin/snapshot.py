@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plant.errors import SnapshotMismatch
+from plant.errors import Fault, SnapshotMismatch
 from plant.site import Site
 from twin.agenda import Agenda, Entry
 from twin.jobs import Jobs
@@ -57,27 +57,42 @@ def save(state: State, folder: Path) -> Path:
 
 
 def load(path: Path, site: Site) -> State:
-    """Read a snapshot of that site; raises SnapshotMismatch when it is another site's, newer, damaged or not finite."""
+    """Read a snapshot of that site.
+
+    Raises SnapshotMismatch, all faults at once, when it is another site's, of another version, damaged or not finite.
+    """
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             packed = {name: file[name] for name in file.files}
-        meta = json.loads(packed.pop("meta").tobytes())
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        meta = dict(json.loads(packed.pop("meta").tobytes()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise SnapshotMismatch(
             str(path),
             f"no readable snapshot ({type(error).__name__})",
             "a .npz written by foretwin",
             "take another one",
         ) from error
-    if meta.get("version") != VERSION:
-        raise SnapshotMismatch(
-            str(path), f"snapshot version {meta.get('version')}", f"version {VERSION}", "update foretwin"
-        )
-    state = _rebuild(packed, meta)
-    state.check(site)
-    if state.digest() != meta["digest"]:
+    _check_version(path, meta.get("version"))
+    try:
+        state = _rebuild(packed, meta)
+        state.check(site)
+    except SnapshotMismatch as error:
+        faults = [Fault(f"{path}: {f.where}", f.found, f.allowed, f.cure) for f in error.faults]
+        raise SnapshotMismatch(faults=faults) from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        found = f"a part is missing or misshapen ({type(error).__name__}: {error})"
+        raise SnapshotMismatch(str(path), found, "what foretwin wrote", "take another one") from error
+    if state.digest() != meta.get("digest"):
         raise SnapshotMismatch(str(path), "content that does not fit its hash", "an unchanged file", "take another one")
     return state
+
+
+def _check_version(path: Path, version: object) -> None:
+    """Refuse a snapshot of another layout: an older one cannot be continued bit for bit, a newer one not be read."""
+    if version != VERSION:
+        newer = isinstance(version, int) and version > VERSION
+        cure = "update foretwin" if newer else "take a new snapshot; the twin settles again within minutes of telemetry"
+        raise SnapshotMismatch(str(path), f"snapshot version {version}", f"version {VERSION}", cure)
 
 
 def _rebuild(packed: dict[str, NDArray[Any]], meta: dict[str, Any]) -> State:

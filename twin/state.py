@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from plant.errors import SnapshotMismatch
 from plant.site import Site
 from twin.agenda import Agenda
-from twin.fields import FIELDS
 from twin.jobs import Jobs
 
 Array = NDArray[Any]
@@ -114,32 +113,12 @@ class State:
         return h.hexdigest()
 
     def check(self, site: Site) -> None:
-        """Raise SnapshotMismatch unless this is a sound state of that site: hash, shapes, order, finite numbers."""
-        if self.site_hash != site.hash:
-            raise SnapshotMismatch(
-                where="state",
-                found=f"site hash {self.site_hash[:12]}",
-                allowed=f"site hash {site.hash[:12]} ({site.name})",
-                cure="load the site file that this state was made from",
-            )
-        for f in FIELDS:
-            a = self.arrays.get(f.name)
-            shape = (self.members, *axis_shape(site, self.jobs, f.axis))
-            if a is None or a.shape != shape or a.dtype != np.dtype(f.dtype) or not a.flags.c_contiguous:
-                found = "nothing" if a is None else f"{a.dtype} {a.shape}"
-                raise SnapshotMismatch(
-                    where=f"state.{f.name}",
-                    found=found,
-                    allowed=f"{f.dtype} {shape}, C order",
-                    cure="rebuild the state",
-                )
-            if f.dtype == "float64" and not np.isfinite(a).all():
-                raise SnapshotMismatch(
-                    where=f"state.{f.name}",
-                    found=f"{int((~np.isfinite(a)).sum())} values that are not finite",
-                    allowed="finite numbers",
-                    cure="start from an earlier snapshot",
-                )
+        """Raise SnapshotMismatch with every fault unless this is a sound state of that site (twin/statecheck.py)."""
+        from twin.statecheck import faults_of
+
+        faults = faults_of(self, site)
+        if faults:
+            raise SnapshotMismatch(faults=faults)
 
 
 def axis_shape(site: Site, jobs: Jobs, axis: str) -> tuple[int, ...]:

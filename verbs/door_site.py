@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,6 +27,9 @@ def register(app: typer.Typer) -> None:
 
 def site_check(
     file: Annotated[str, typer.Argument(metavar="FILE", help="Site file, or the name of a shipped one.")],
+    snapshot: Annotated[
+        Path | None, typer.Option("--snapshot", metavar="NPZ", help="Snapshot of a twin: does it belong to this site?")
+    ] = None,
     seed: Seed = 0,
     json: Json = False,
     debug: Debug = False,
@@ -36,9 +40,12 @@ def site_check(
     Example:
       foretwin site check hall
       foretwin site check my-site.toml --json
+      foretwin site check hall --snapshot .foretwin/snapshots/HASH.npz
     """
-    ask = Ask("site check", {"file": file}, seed, json, debug)
-    return front.run(ask, "verbs.site_check", lambda verb: verb.run(file))
+    asked = {"file": file} if snapshot is None else {"file": file, "snapshot": str(snapshot)}
+    return front.run(
+        Ask("site check", asked, seed, json, debug), "verbs.site_check", lambda verb: verb.run(file, snapshot)
+    )
 
 
 def incidents_list(seed: Seed = 0, json: Json = False, debug: Debug = False) -> int:

@@ -1,7 +1,9 @@
-"""`foretwin site check FILE`: is a site file sound, and what does it describe?"""
+"""`foretwin site check FILE`: is a site file sound, what does it describe, does a snapshot of a twin belong to it?"""
 
 from __future__ import annotations
 
+import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,13 @@ from plant.pue import design_pue
 from plant.site import Site, load_site
 
 
-def run(file: str) -> dict[str, Any]:
-    """Return what the file describes; raises SiteFileError with every fault at once."""
+def run(file: str, snapshot: Path | None = None) -> dict[str, Any]:
+    """Return what the file describes.
+
+    Raises SiteFileError with every fault at once, and SnapshotMismatch when the snapshot cannot be continued on it.
+    """
     site = load_site(file)
+    kept = {} if snapshot is None else {"snapshot": _kept(snapshot, site)}
     regions = [_region(site, g) for g in range(len(site.region_ids))]
     return {
         "ok": True,
@@ -23,7 +29,17 @@ def run(file: str) -> dict[str, Any]:
         "counts": site.counts(),
         "design_kw": float(site.hall_design_kw.sum()),
         "items": regions,
+        **kept,
     }
+
+
+def _kept(file: Path, site: Site) -> dict[str, Any]:
+    """What a snapshot holds, once it has passed every check."""
+    from twin import snapshot
+
+    state = snapshot.load(file, site)
+    at = datetime.datetime.fromtimestamp(state.now_ms / 1000, tz=datetime.UTC)
+    return {"at": at.isoformat(), "members": state.members, "jobs": len(state.jobs), "backend": state.backend}
 
 
 def _region(site: Site, region: int) -> dict[str, Any]:
