@@ -36,9 +36,9 @@ TCP_STREAMS = 8  # streams of one migration [assumed]
 HALL_RTT_S = 100e-6  # round trip inside a hall [assumed]
 GB_PER_GBIT = 0.125
 
-# Demand is summed in whole parts of 2^-20 GB/s (about 8 kbit/s), so that sums are exact whatever their order:
-# what was added and taken away step by step equals what a restored run adds up anew, bit for bit.
-PARTS_PER_GB_PER_S = float(2**20)
+
+# Copies of state keep this share of a hall's uplinks however busy gangs are [assumed], so that a move always ends
+MOVES_LEAST_FRAC = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,30 +136,10 @@ def leaf_capacity(net: Network, share: Floats, loss: Floats) -> tuple[Floats, Fl
     return capacity, gang, np.maximum.reduceat(loss, begin, axis=1), mask
 
 
-def off_leaf_frac(mates: NDArray[np.int64], width: NDArray[np.int64]) -> Floats:
-    """Return which share of a node's gang traffic leaves its leaf, `mates` of `width` nodes being under it.
-
-    Every node talks to every other alike: (w - k) / (w - 1); a gang of one or under one leaf needs no uplink.
-    """
-    return np.asarray((width - mates) / np.maximum(width - 1, 1))
-
-
-def parts_of(gb_per_s: Floats) -> NDArray[np.int64]:
-    """Return a rate as whole parts of 2^-20 GB/s, rounded up: something never becomes nothing."""
-    return np.asarray(np.ceil(gb_per_s * PARTS_PER_GB_PER_S)).astype(np.int64)
-
-
 def carried_frac(capacity_gb_per_s: Floats, demand_gb_per_s: Floats) -> Floats:
     """Return the share of the demand that a link carries: all who use it are slowed alike; 0 without capacity."""
     wanted = np.maximum(demand_gb_per_s, 1e-300)
     return np.asarray(np.where(capacity_gb_per_s > 0.0, np.minimum(1.0, capacity_gb_per_s / wanted), 0.0))
-
-
-def connected(masks: Masks) -> bool:
-    """Tell whether every two of these leaves (k,) of one hall share a live spine; then a gang can talk across them."""
-    if np.bitwise_and.reduce(masks):
-        return True
-    return bool((masks[:, None] & masks[None, :]).all()) if len(masks) else True
 
 
 def may_disable(live_paths: NDArray[np.int64], keep: NDArray[np.int64] | int) -> Flags:

@@ -24,6 +24,7 @@ class JobClass:
     response_s, each taking request_s of one server on average, servers of them to a node (None: nobody asks it).
     Moving: mode is the usual way (`plant/migration.py`), dirty_gb_per_s what a node rewrites of its state as it runs,
     replicated_frac what other halls hold already. async_save: checkpoints are written while the job works on.
+    net_gbit_per_s: what a whole node exchanges with the other nodes of its gang at full speed.
     """
 
     name: str
@@ -51,6 +52,7 @@ class JobClass:
     dirty_gb_per_s: float = 0.0
     replicated_frac: float = 0.0
     async_save: bool = False
+    net_gbit_per_s: float = 0.0
 
     @property
     def is_service(self) -> bool:
@@ -58,6 +60,7 @@ class JobClass:
         return self.response_s is not None
 
 
+# Traffic between the nodes of a gang [assumed]: gradients every few seconds, halo exchanges, shuffles, caches.
 # Dirty rates [assumed]: training rewrites weights and optimiser every few seconds, so copying ahead wins nothing; a web
 # server writes little. Response limits and request times [assumed]: a chat answer of some hundred tokens takes seconds
 # (azure_llm_2023: 211 generated tokens on average in conversation), a page tenths of a second.
@@ -80,6 +83,7 @@ JOB_CLASSES: tuple[JobClass, ...] = (
         rto_s=900.0,
         rpo_s=1800.0,
         dirty_gb_per_s=20.0,
+        net_gbit_per_s=40.0,
     ),
     JobClass(
         name="inference",
@@ -105,6 +109,7 @@ JOB_CLASSES: tuple[JobClass, ...] = (
         move_mode="restart",
         dirty_gb_per_s=0.5,
         replicated_frac=1.0,
+        net_gbit_per_s=1.0,
     ),
     JobClass(
         name="big_data",
@@ -124,6 +129,7 @@ JOB_CLASSES: tuple[JobClass, ...] = (
         rto_s=1800.0,
         rpo_s=600.0,
         dirty_gb_per_s=1.0,
+        net_gbit_per_s=5.0,
     ),
     JobClass(
         name="scientific",
@@ -143,6 +149,7 @@ JOB_CLASSES: tuple[JobClass, ...] = (
         rto_s=3600.0,
         rpo_s=3600.0,
         dirty_gb_per_s=5.0,
+        net_gbit_per_s=20.0,
     ),
     JobClass(
         name="web",
@@ -167,6 +174,7 @@ JOB_CLASSES: tuple[JobClass, ...] = (
         servers=32,
         move_mode="pre_copy",
         dirty_gb_per_s=0.05,
+        net_gbit_per_s=0.5,
     ),
 )
 

@@ -201,38 +201,11 @@ def test_tcp_follows_mathis():
     assert one / four == pytest.approx(2.0)
 
 
-@given(mates=st.integers(1, 64), others=st.integers(0, 64))
-def test_only_traffic_between_leaves_needs_an_uplink(mates, others):
-    frac = float(N.off_leaf_frac(np.array(mates), np.array(mates + others)))
-    assert 0.0 <= frac <= 1.0
-    assert (frac == 0.0) == (others == 0)
-    if mates == 1 and others:
-        assert frac == 1.0
-
-
-@given(rates=st.lists(st.floats(0.0, 50.0), min_size=1, max_size=20), order=st.randoms())
-def test_demand_in_whole_parts_sums_exactly_in_any_order(rates, order):
-    parts = N.parts_of(np.array(rates))
-    mixed = parts.tolist()
-    order.shuffle(mixed)
-    assert parts.sum() == sum(mixed)
-    assert (parts / N.PARTS_PER_GB_PER_S >= np.array(rates)).all()
-    assert (parts / N.PARTS_PER_GB_PER_S <= np.array(rates) + 1e-6).all()
-
-
 @given(capacity=st.floats(0.0, 100.0), demands=st.lists(st.floats(0.0, 100.0), min_size=1, max_size=6))
 def test_a_link_never_carries_more_than_it_can(capacity, demands):
     frac = float(N.carried_frac(np.array(capacity), np.array(sum(demands))))
     assert 0.0 <= frac <= 1.0
     assert sum(demands) * frac <= capacity * (1.0 + 1e-12)
-
-
-def test_leaves_that_share_no_spine_cannot_talk():
-    masks = np.array([0b011, 0b110, 0b101], np.uint64)
-    assert N.connected(masks), "each two share one, though no spine sees all"
-    assert not N.connected(np.array([0b001, 0b010, 0b011], np.uint64))
-    assert not N.connected(np.array([0b001, 0], np.uint64))
-    assert N.connected(np.array([0b001], np.uint64))
 
 
 @given(live=st.integers(0, 8), keep=st.integers(1, 8))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plant import streams
+from plant.network import GB_PER_GBIT
 from plant.site import Site
 from plant.workload import JOB_CLASSES, JobClass
 from twin.jobs import ENDLESS_WORK_S, Jobs, make_jobs
@@ -129,5 +130,6 @@ def _table(site: Site, out: _Column) -> Jobs:
         checkpoint_s=column("checkpoint_interval_s"),
         restart_s=column("restart_s"),
         state_gb=column("state_gb") * width,
+        net_gb_per_s=column("net_gbit_per_s") * GB_PER_GBIT,
         home=np.array([r[5] for r in rows], dtype=np.float64),
     )

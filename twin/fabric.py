@@ -1,18 +1,20 @@
-"""What the network can carry now: a part of `Derived`, computed anew only when a link, a switch or a job changes.
-
-Demand is summed in whole parts (plant/network.py), so that it may be kept up job by job and still equals, bit for bit,
-what a restored run adds up from `State`.
-"""
+"""What the network can carry now: a part of `Derived`, computed anew only when a link, a switch or a job changes."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plant import network as N
 from plant.site import Site
+from twin.jobs import RUNNING
 from twin.layout import Array, Ints, Rows, some_rows
 from twin.state import State
+
+if TYPE_CHECKING:
+    from twin.derived import Derived
 
 Flags = NDArray[np.bool_]
 
@@ -35,9 +37,27 @@ class Fabric:
         for (a, b), delay_ms in zip(site.link_halls.tolist(), site.link_latency_ms.tolist(), strict=True):
             for one, other in ((a, b), (b, a)):
                 self.hall_rtt_s[one, other] = max(self.hall_rtt_s[one, other], N.HALL_RTT_S + 2e-3 * delay_ms)
+        self.hall_leaf = np.searchsorted(net.leaf_hall, np.arange(halls if net.present else 0))
+        self.port_gb_per_s = float(net.node_gb_per_s.min(initial=np.inf))
+        self.leaf_asked, self.hall_asked = np.zeros((m, leaves)), np.zeros((m, halls, halls))
+        self.leaf_share, self.hall_share = np.ones((m, leaves)), np.ones((m, halls, halls))
+        bits = net.uplink_bit.tolist()
+        self.full_mask = np.array(
+            [sum(bits[a:b]) for a, b in zip(net.leaf_start[:-1].tolist(), net.leaf_start[1:].tolist(), strict=True)],
+            dtype=np.uint64,
+        )
+        self.traffic_dirty = np.ones(m, dtype=bool)
+        self.whole, self.watch = np.ones(m, dtype=bool), np.zeros(m, dtype=bool)
+        self.fit(0)
         self.next_ms = np.zeros(m, dtype=np.int64)
         self.dirty = np.ones(m, dtype=bool)
         self.refresh()
+
+    def fit(self, live: int) -> None:
+        """Make room for the jobs that are there now."""
+        m = self.state.members
+        self.job_share, self.stalled = np.ones((m, live)), np.zeros((m, live), dtype=bool)
+        self.traffic_dirty[...], self.watch[...] = True, False
 
     def mark(self, rows: Rows | None = None) -> None:
         """Say that links or switches of some member rows changed."""
@@ -51,7 +71,7 @@ class Fabric:
             if self.net.present:
                 self._leaves(rows)
             self._next(rows)
-            self.dirty[rows] = False
+            self.dirty[rows], self.traffic_dirty[rows] = False, True
 
     def _leaves(self, rows: Rows) -> None:
         s, first = self.state, len(self.site.link_ids)
@@ -64,6 +84,8 @@ class Fabric:
         )
         parts = N.leaf_capacity(self.net, share, loss)
         self.leaf_gb_per_s[rows], self.gang_gb_per_s[rows], self.leaf_loss[rows], self.leaf_mask[rows] = parts
+        # every leaf reaches every spine it is wired to: no two can be apart, and a gang is slowed by load alone
+        self.whole[rows] = (self.leaf_mask[rows] == self.full_mask).all(axis=1)
 
     def _between_halls(self, rows: Rows) -> None:
         """Links between halls add up; their loss is the worst that a stream may meet there; a hall needs a spine."""
@@ -95,23 +117,88 @@ class Fabric:
         both = np.concatenate([s.link_until_ms[rows], s.switch_until_ms[rows]], axis=1)
         self.next_ms[rows] = both.min(axis=1, initial=N.NEVER_MS)
 
+    def closed_nodes(self) -> Flags:
+        """Return which nodes take no new job (m, N): cordoned, or on a leaf that is cut off."""
+        cordon: Flags = self.state.node_cordon
+        if not self.net.present or self.whole.all():
+            return cordon
+        cut = self.leaf_mask == 0
+        return np.asarray(cordon | cut.take(self.net.node_leaf, axis=1)) if cut.any() else cordon
+
     def live_paths(self, rows: Ints) -> Ints:
         """Return how many live links each leaf has to live spines (len(rows), L)."""
         return np.bitwise_count(self.leaf_mask[rows]).astype(np.int64)
 
 
-def moves_gb_per_s(fabric: Fabric, moving: Flags, source: Ints, target: Ints) -> Array:
+def refresh_traffic(d: Derived, rows: Rows) -> None:
+    """Compute what gangs ask of leaves and of links between halls, and what each running job gets of it (rows, live).
+
+    Called when jobs, links or switches of these rows changed, never by the clock.
+    """
+    f, s, t = d.fabric, d.state, d.state.jobs
+    at = d.numbers(rows)
+    at = at[f.traffic_dirty[at]]
+    if not len(at) or not len(d.live):
+        return
+    rows = slice(None) if len(at) == s.members else at
+    want = t.net_gb_per_s[d.live]
+    table = (at, d.live, s.job_phase, d.slot_start, s.slot_node, f.net.node_leaf, f.net.leaf_hall, want)
+    asked = bool(want.any())
+    if asked:
+        d.kernels.traffic(*table, f.leaf_asked, f.hall_asked)
+    else:
+        f.leaf_asked[rows], f.hall_asked[rows] = 0.0, 0.0
+    enough = f.whole[rows].all() and (f.leaf_asked[rows] <= f.gang_gb_per_s[rows]).all()
+    if enough and not f.hall_asked[rows].any():
+        f.job_share[rows] = 1.0
+    else:
+        f.leaf_share[rows] = N.carried_frac(f.gang_gb_per_s[rows], f.leaf_asked[rows])
+        good = N.rdma_goodput_frac(f.hall_loss[rows])
+        f.hall_share[rows] = N.carried_frac(f.hall_gb_per_s[rows] * good, f.hall_asked[rows])
+        d.kernels.carried(*table, f.leaf_share, f.leaf_mask, f.hall_share, f.job_share)
+    if asked and want.max() > f.port_gb_per_s:
+        f.job_share[rows] = np.minimum(f.job_share[rows], N.carried_frac(np.asarray(f.port_gb_per_s), want))
+    standing = (d.live_phase[rows] == RUNNING) & (f.job_share[rows] <= 0.0)
+    f.stalled[rows], f.traffic_dirty[rows] = standing, False
+    f.watch[rows] = standing.any(axis=1) | (s.job_stall_ms[rows].take(d.live, axis=1) >= 0).any(axis=1)
+
+
+def moves_gb_per_s(fabric: Fabric, moving: Flags, source: Ints, target: Ints, width: Ints) -> Array:
     """Return what each moving job copies per second (m, jobs) [GB/s]; 0 where it does not move.
 
-    source, target: halls (m, jobs). The jobs on the way between the same two halls share the links alike; a copy has
-    a fixed number of TCP streams, which loss slows down (Mathis), and stops where no link or no live spine is left.
+    source, target: halls (m, jobs); width: nodes of each job (jobs,). Copies and gangs on the links between two halls
+    share them alike; inside the halls copies take what gangs leave of the uplinks, MOVES_LEAST_FRAC of them at least.
+    A copy has a fixed number of TCP streams, which loss slows down (Mathis), and no more than the ports of its nodes;
+    it stops where no link or no live spine is left.
     """
     halls = fabric.hall_gb_per_s.shape[1]
     at = np.maximum(source, 0), np.maximum(target, 0)
-    pair = np.where(moving, at[0] * halls + at[1], 0) + np.arange(len(moving))[:, None] * halls * halls
-    count = np.bincount(pair.ravel(), moving.ravel(), len(moving) * halls * halls)
-    share = fabric.hall_gb_per_s.ravel()[pair] / np.maximum(count[pair], 1.0)
+    row = np.arange(len(moving))[:, None]
+    pair = np.where(moving, at[0] * halls + at[1], 0) + row * halls * halls
+    count = np.bincount(pair.ravel(), moving.ravel(), len(moving) * halls * halls)[pair]
+    link, gangs = fabric.hall_gb_per_s.ravel()[pair], fabric.hall_asked.ravel()[pair]
+    # the copies together would fill the link, so gangs and copies ask for link + gangs of it
+    share = link * np.minimum(1.0, link / np.maximum(link + gangs, 1e-300)) / np.maximum(count, 1.0)
     loss = fabric.hall_loss.ravel()[pair]
     if loss.any():
         share = np.minimum(share, N.TCP_STREAMS * N.tcp_gb_per_s(loss, fabric.hall_rtt_s[at]))
+    if fabric.net.present:
+        left = _left_in_halls(fabric)
+        ends = np.stack([_count_by_hall(moving, hall, halls) for hall in at])
+        for end, hall in zip(ends, at, strict=True):
+            share = np.minimum(share, left[row, hall] / np.maximum(end[row, hall], 1.0))
+        share = np.minimum(share, width * fabric.port_gb_per_s)
     return np.where(moving, share, 0.0)
+
+
+def _count_by_hall(moving: Flags, hall: Ints, halls: int) -> Array:
+    """Return how many copies begin or end in each hall (m, H)."""
+    flat = np.where(moving, hall, 0) + np.arange(len(moving))[:, None] * halls
+    return np.asarray(np.bincount(flat.ravel(), moving.ravel(), len(moving) * halls), np.float64).reshape(-1, halls)
+
+
+def _left_in_halls(f: Fabric) -> Array:
+    """Return what gangs leave of each hall's uplinks (m, H) [GB/s]."""
+    capacity = np.add.reduceat(f.leaf_gb_per_s, f.hall_leaf, axis=1)
+    asked = np.add.reduceat(np.minimum(f.leaf_asked, f.leaf_gb_per_s), f.hall_leaf, axis=1)
+    return np.asarray(np.maximum(capacity - asked, N.MOVES_LEAST_FRAC * capacity))

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from plant.network import GB_PER_GBIT
 from plant.site import Site
 from plant.workload import job_class
 from twin import jobs as J
@@ -61,6 +62,7 @@ def job_table(site: Site, seen: Sequence[Any], now_ms: int) -> Jobs:
         checkpoint_s=column("checkpoint_s", lambda v: classes[v.job_class].checkpoint_interval_s),
         restart_s=column("restart_s", lambda v: classes[v.job_class].restart_s),
         state_gb=column("state_gb", lambda v: classes[v.job_class].state_gb * max(len(v.nodes), 1)),
+        net_gb_per_s=np.array([classes[v.job_class].net_gbit_per_s * GB_PER_GBIT for v in seen]),
         home=np.array([site.index("hall", v.hall) if v.hall else -1 for v in seen], dtype=np.float64),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from plant.jobsample import SampleJob
+from plant.network import GB_PER_GBIT
 from plant.workload import job_class
 from twin.jobs import Jobs, make_jobs
 
@@ -26,5 +27,8 @@ def jobs_of(rows: tuple[SampleJob, ...], start_ms: int) -> Jobs:
         cap_exponent=np.array([kind.cap_exponent for kind in kinds]),
         checkpoint_s=np.array([kind.checkpoint_interval_s for kind in kinds]),
         restart_s=np.array([kind.restart_s for kind in kinds]),
+        net_gb_per_s=np.array([kind.net_gbit_per_s for kind in kinds])
+        * np.array([row.share_frac for row in rows])
+        * GB_PER_GBIT,
         state_gb=np.array([kind.state_gb for kind in kinds]) * np.array([row.width_nodes for row in rows]),
     )

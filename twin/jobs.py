@@ -25,9 +25,9 @@ class Jobs:
 
     arrival_ms; work_s at full speed; width: nodes (a gang); share_frac: of each node's cores; activity_frac:
     utilisation of its share while it runs; priority weight; cap_exponent; gpus in all; checkpoint_s interval;
-    restart_s; state_gb; home: index of the hall that holds its data (-1: any). A profile, if given, replaces
-    activity_frac by one value of node utilisation for every profile_step_s since the job's start: profile_frac of
-    profile_start[j]:profile_start[j + 1].
+    restart_s; state_gb; net_gb_per_s: what each node exchanges with its mates at full speed; home: index of the hall
+    that holds its data (-1: any). A profile, if given, replaces activity_frac by one value of node utilisation for
+    every profile_step_s since the job's start: profile_frac of profile_start[j]:profile_start[j + 1].
     """
 
     ids: tuple[str, ...]
@@ -43,6 +43,7 @@ class Jobs:
     checkpoint_s: Floats
     restart_s: Floats
     state_gb: Floats
+    net_gb_per_s: Floats
     home: Ints
     profile_start: Ints
     profile_frac: Floats
@@ -109,6 +110,7 @@ def make_jobs(
         "checkpoint_s": 1800.0,
         "restart_s": 60.0,
         "state_gb": 1.0,
+        "net_gb_per_s": 0.0,
     }
     floats: dict[str, Any] = {
         name: np.asarray(columns.get(name, np.full(n, value)), dtype=np.float64)[order]

@@ -76,6 +76,40 @@ class Kernels(Protocol):
         """Place waiting jobs in order by first fit, passing over those that find no room; take the room at once."""
         ...  # fmt: skip
 
+    def traffic(
+        self,
+        rows: Ints,
+        live: Ints,
+        job_phase: Any,
+        slot_start: Ints,
+        slot_node: Any,
+        node_leaf: Any,
+        leaf_hall: Any,
+        want: Floats,
+        leaf_out: Floats,
+        hall_out: Floats,
+    ) -> None:
+        """Add up what running gangs send up from leaves and between halls; want is GB/s of one node (live,)."""
+        ...
+
+    def carried(
+        self,
+        rows: Ints,
+        live: Ints,
+        job_phase: Any,
+        slot_start: Ints,
+        slot_node: Any,
+        node_leaf: Any,
+        leaf_hall: Any,
+        want: Floats,
+        leaf_share: Floats,
+        leaf_mask: Any,
+        hall_share: Floats,
+        share_out: Floats,
+    ) -> None:
+        """Find the share of its traffic that the network carries for each running job."""
+        ...
+
 
 @lru_cache(maxsize=2)
 def kernels(backend: str) -> Kernels:

@@ -16,10 +16,13 @@ from plant import networkfaults as F
 from plant.site import Site
 from plant.streams import component_keys
 from twin.derived import Derived
+from twin.jobs import RUNNING
+from twin.placement import requeue
 from twin.state import State
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+STALL_TIMEOUT_MS = 600_000  # a collective gives up after about 10 min (NCCL, notes/incidents.md C)
 
 
 @lru_cache(maxsize=8)
@@ -53,13 +56,30 @@ def _renew(site: Site, s: State, kind: str, row: Ints, part: Ints, now_ms: int) 
 
 
 def cross_network(d: Derived) -> None:
-    """Let links and switches fail and return where their time has come."""
+    """Let links and switches fail and return where their time has come; give up on jobs they left standing."""
     s = d.state
+    if d.fabric.watch.any():
+        _watch_stalls(d)
     rows = np.flatnonzero(d.fabric.next_ms <= s.grid_ms)
     if len(rows):
         for kind in ("link", "switch"):
             _cross(d, kind, rows)
         touched(d, rows)
+
+
+def _watch_stalls(d: Derived) -> None:
+    """Note since when the network lets nothing through to a job; after the time-out it goes back to the queue."""
+    s = d.state
+    rows = np.flatnonzero(d.fabric.watch)
+    standing = d.fabric.stalled[rows] & (s.job_phase[rows].take(d.live, axis=1) == RUNNING)
+    since = s.job_stall_ms[rows].take(d.live, axis=1)
+    since = np.where(standing, np.where(since < 0, s.grid_ms, since), -1)
+    over = standing & (s.grid_ms - since >= STALL_TIMEOUT_MS)
+    s.job_stall_ms[rows[:, None], d.live] = np.where(over, -1, since)
+    d.fabric.watch[rows] = (since >= 0).any(axis=1)
+    at, column = np.nonzero(over)
+    requeue(d, rows[at], d.live[column])
+    np.add.at(s.net_requeues, rows[at], 1.0)
 
 
 def _cross(d: Derived, kind: str, rows: Ints) -> None:

@@ -55,7 +55,7 @@ def _copy(d: Derived, moving: Flags, target: Ints, dt_s: float) -> None:
     """Copy state over the links between the halls, shared alike by the jobs that move the same way."""
     s, live = d.state, d.live
     source = s.job_hall.take(live, axis=1)
-    gb_per_s = moves_gb_per_s(d.fabric, moving, source, target)
+    gb_per_s = moves_gb_per_s(d.fabric, moving, source, target, s.jobs.width[live])
     left = s.job_copy_gb.take(live, axis=1)
     step = np.where(moving, np.minimum(left, gb_per_s * dt_s), 0.0)
     s.moved_gb[...] += step.sum(axis=1)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from twin import jobs as J
+from twin.fabric import refresh_traffic
 from twin.layout import Array, Rows
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def refresh_live(d: Derived) -> None:
     d.first_open = int(d.live[0]) if len(d.live) else last
     d.live_phase = s.job_phase.take(d.live, axis=1)
     d.demand, d.speed = np.zeros(d.live_phase.shape), np.zeros(d.live_phase.shape)
+    d.fabric.fit(len(d.live))
     d.load_dirty[...] = True
     d.live_dirty = False
 
@@ -36,7 +38,7 @@ def refresh_load(d: Derived, rows: Rows) -> None:
         d.numbers(rows), d.live, s.job_phase, d.slot_start, s.slot_node, t.share_frac,
         np.ascontiguousarray(_activity(d, rows, len(phase))), d.used_frac, d.util_frac,
     )  # fmt: skip
-    d.load_dirty[rows] = False
+    d.load_dirty[rows], d.fabric.traffic_dirty[rows] = False, True
     d.power_dirty[rows] = True
 
 
@@ -65,6 +67,9 @@ def refresh_jobs(d: Derived, rows: Rows) -> None:
         )  # fmt: skip
     slowest = slowest[rows]
     speed = np.where(slowest < 1.0, slowest ** s.jobs.cap_exponent[d.live], 1.0)
+    if d.fabric.net.present:
+        refresh_traffic(d, rows)
+        speed = np.minimum(speed, d.fabric.job_share[rows])  # a gang computes no faster than it is told of its mates
     d.speed[rows] = np.where(phase == J.RUNNING, speed, 0.0)
     _refresh_service(d, rows)
 

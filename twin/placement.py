@@ -19,7 +19,7 @@ Ints = NDArray[np.int64]
 def node_fits(d: Derived, job: int, rows: Ints, halls: Ints) -> Flags:
     """Return where one share of a job fits (len(rows), N): running, not cordoned, room, right hall (-1: any)."""
     s = d.state
-    fits = (s.node_phase[rows] == ON) & ~s.node_cordon[rows]
+    fits = (s.node_phase[rows] == ON) & ~d.fabric.closed_nodes()[rows]
     fits &= d.used_frac[rows] + s.jobs.share_frac[job] <= ROOM
     fits &= d.site.node_gpus * s.jobs.width[job] >= s.jobs.gpus[job]
     return np.asarray(fits & ((halls[:, None] < 0) | (d.layout.node_hall == halls[:, None])))
@@ -54,13 +54,15 @@ def dispatch(d: Derived, choose: Dispatcher) -> None:
     due = np.flatnonzero(s.dispatch_due)
     if not len(due):
         return
+    d.fabric.refresh()
     d.refresh_load()
     if (d.live_phase[due] == J.WAITING).any():
         started = np.zeros((len(due), len(d.live)), dtype=bool)
         if choose is first_fit:
             d.kernels.place_queue(
                 due, d.live, s.job_phase, s.job_hall, t.share_frac, d.job_need, t.width, d.job_shape, d.slot_start,
-                s.slot_node, s.node_phase, s.node_cordon, d.site.node_gpus, d.layout.hall_start, d.used_frac, started,
+                s.slot_node, s.node_phase, d.fabric.closed_nodes(), d.site.node_gpus, d.layout.hall_start, d.used_frac,
+                started,
             )  # fmt: skip
         else:
             _place_queue(d, due, choose, started)
@@ -89,7 +91,7 @@ def _room(d: Derived, rows: Ints) -> Flags:
     """Return which live jobs might fit (len(rows), live): enough nodes with some room there; never too strict."""
     s, t = d.state, d.state.jobs
     least = float(t.share_frac[d.live].min())
-    open_ = (s.node_phase[rows] == ON) & ~s.node_cordon[rows] & (d.used_frac[rows] + least <= ROOM)
+    open_ = (s.node_phase[rows] == ON) & ~d.fabric.closed_nodes()[rows] & (d.used_frac[rows] + least <= ROOM)
     halls = segment_sum(open_.astype(np.float64), d.layout.hall_nodes)
     count = np.concatenate([halls, halls.sum(axis=1, keepdims=True)], axis=1)
     hall = s.job_hall[rows].take(d.live, axis=1)  # -1 takes the last column: any hall

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from twin.jobs import RUNNING, WAITING
 from twin.nodephase import ON
+from twin.plain_traffic import carried as carried
+from twin.plain_traffic import traffic as traffic
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
