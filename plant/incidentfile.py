@@ -22,6 +22,10 @@ FAULT_KINDS: dict[str, tuple[str, str]] = {
     "chiller_trip": ("chiller", "a chiller in service stops"),
     "standby_fails": ("chiller", "a standby chiller does not start when asked"),
     "cooling_unit_stop": ("cooling_unit", "a cooling unit moves no air"),
+    "pump_trip": ("pump", "a pump stops; its loop's flow falls, and chillers trip where it falls too low"),
+    "cdu_pump_fails": ("cdu", "a coolant distribution unit moves no coolant: its racks heat up"),
+    "control_freeze": ("hall", "controls freeze: units keep speed and valve, the loop starts nothing by itself"),
+    "heatwave": ("region", "it grows hot outdoors: severity 1 is 20 K, or the assumed heatwave_c"),
     "feed_sag": ("feed", "a voltage sag: cooling trips, the load rides through on the UPS"),
     "feed_loss": ("feed", "a utility feed carries no power"),
     "ups_module_fails": ("ups", "a UPS module drops out"),
@@ -34,7 +38,8 @@ FAULT_KINDS: dict[str, tuple[str, str]] = {
     "grey_switch": ("switch", "a switch loses frames and nothing takes over; severity as for link_degrades"),
 }
 FaultKind = Literal[
-    "loop_airlock", "chiller_trip", "standby_fails", "cooling_unit_stop", "feed_sag", "feed_loss",
+    "loop_airlock", "chiller_trip", "standby_fails", "cooling_unit_stop", "pump_trip", "cdu_pump_fails",
+    "control_freeze", "heatwave", "feed_sag", "feed_loss",
     "ups_module_fails", "psu_fails", "node_fails", "link_degrades", "link_flaps", "link_fails",
     "switch_fails", "grey_switch",
 ]  # fmt: skip

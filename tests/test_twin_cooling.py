@@ -38,18 +38,23 @@ def gap_rel(site: Site, s: State, before: np.ndarray) -> float:
 # --- the seam to the power chain --------------------------------------------------------------
 
 
+def machines(site: Site, kind: str) -> np.ndarray:
+    """All of a kind; pumps go by their loops."""
+    return np.arange(len(site.loop_ids if kind == "pump" else site.components(kind)))
+
+
 def test_power_lost_stops_everything_and_power_back_brings_it_up_in_its_own_time(site: Site, settled: State):
     engine = Engine(settled.fork(), site)
     s = engine.state
     for kind in ("cooling_unit", "pump", "chiller", "cdu"):
-        effects.power_lost(engine, kind, np.arange(len(site.components(kind))), ROW)
+        effects.power_lost(engine, kind, machines(site, kind), ROW)
     assert not s.unit_running.any()
     assert (s.chiller_phase[0][~site.chiller_standby] == TRIPPED).all()
     assert (s.chiller_phase[0][site.chiller_standby] == STANDBY).all()
     assert ((s.pump_off & NO_POWER) > 0).all()
     engine.run(SETTLED_MS + MINUTE_MS)
     for kind in ("cooling_unit", "pump", "chiller", "cdu"):
-        effects.power_back(engine, kind, np.arange(len(site.components(kind))), ROW, s.now_ms)
+        effects.power_back(engine, kind, machines(site, kind), ROW, s.now_ms)
     assert (s.unit_off == COMING_UP).all()
     run(s, site, SETTLED_MS + 2 * MINUTE_MS)
     assert s.unit_running.all()

@@ -1,8 +1,9 @@
 """What happenings do to the cooling plant, for some member rows: trips, lock-outs, restarts, power lost and back.
 
 `power_lost` and `power_back` are the seam to the power chain: whoever knows that a supply fails names the kind
-("cooling_unit" "chiller" "pump" "cdu"), the component rows and the member rows. Reasons to stand still add up
-(`twin/cooling_bits.py`), so power may come back to a broken unit without starting it.
+("cooling_unit" "chiller" "pump" "cdu"), the components and the member rows. The pumps of a loop go together: for "pump"
+the components are loops; a loop whose file lists no pumps has them on a supply that never fails. Reasons to stand still
+add up (`twin/cooling_bits.py`), so power may come back to a broken unit without starting it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ OFF = {"cooling_unit": "unit_off", "chiller": "chiller_off", "pump": "pump_off",
 
 def power_lost(w: World, kind: str, components: Ints, rows: Ints) -> None:
     """Some plant loses its supply in these rows: fans, pumps and CDUs stop, chillers trip."""
-    for i in components:
+    for i in _machines(w, kind, components):
         if kind == "chiller":
             trip_chiller(w, int(i), rows, NO_POWER)
         else:
@@ -44,7 +45,7 @@ def power_lost(w: World, kind: str, components: Ints, rows: Ints) -> None:
 
 def power_back(w: World, kind: str, components: Ints, rows: Ints, at_ms: int) -> None:
     """The supply is back at at_ms: what else stands in no way restarts after its delay; chillers as after a trip."""
-    for i in components:
+    for i in _machines(w, kind, components):
         dark = rows[(w.state.arrays[OFF[kind]][rows, i] & NO_POWER) > 0]
         if not len(dark):
             continue
@@ -52,6 +53,13 @@ def power_back(w: World, kind: str, components: Ints, rows: Ints, at_ms: int) ->
             release_chiller(w, int(i), dark, NO_POWER, at_ms)
         else:
             _come_up(w, kind, int(i), dark, at_ms)
+
+
+def _machines(w: World, kind: str, components: Ints) -> Ints:
+    """Return the machines meant: the pumps of loops, else the components themselves."""
+    if kind != "pump":
+        return components
+    return np.flatnonzero(np.isin(w.site.cooling.pump_loop, components))
 
 
 def _come_up(w: World, kind: str, i: int, rows: Ints, at_ms: int) -> None:
@@ -166,6 +174,12 @@ def start_standby(w: World, loop: int, rows: Ints, at_ms: int, named: Ints | Non
         if can.any():
             _restart(w, int(k), left[can], at_ms + int(w.site.chiller_restart_s[k] * 1000))
         left = left[~can]
+
+
+def stand_in(w: World, k: int, rows: Ints, at_ms: int) -> None:
+    """The control of a loop orders a standby chiller in the place of one that stopped, unless it is frozen."""
+    loop = int(w.site.chiller_loop[k])
+    start_standby(w, loop, rows[~w.state.loop_held[rows, loop]], at_ms)
 
 
 def end_chiller_start(w: World, k: int, rows: Ints, at_ms: int) -> None:

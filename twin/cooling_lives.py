@@ -37,10 +37,11 @@ def chiller(w: Turn) -> Life:
         if w.at("trip") or w.at("out"):
             effects.break_chiller(w.engine, k, rows)
             if w.at("trip"):
-                effects.start_standby(w.engine, int(w.engine.site.chiller_loop[k]), rows, e.due_ms)
+                effects.stand_in(w.engine, k, rows, e.due_ms)
             w.next("repair", e.number("repaired_ms"))
         elif w.at("shock"):
             effects.trip_chiller(w.engine, k, rows, BROKEN)
+            effects.stand_in(w.engine, k, rows, e.due_ms)
             effects.release_chiller(w.engine, k, rows, BROKEN, e.due_ms)
             w.end()
         elif w.at("start"):

@@ -7,6 +7,8 @@ from plant.incident import ResolvedCause, ResolvedIncident
 from plant.network import DOWN, FLAPPING, LOSSY
 from plant.networkfaults import LOSS_HIGH, LOSS_LOW
 from plant.site import Site
+from twin import cooling_story
+from twin.cooling_story import COOLING_FAULTS
 from twin.state import State
 
 FEED_SAG_S = 20.0  # a sag that trips cooling is over within seconds; halls ride it out on their batteries
@@ -29,12 +31,8 @@ def _write_cause(state: State, site: Site, world: ResolvedIncident, cause: Resol
         back_ms = _repaired_ms(world, component, at_ms)
         if cause.kind == "loop_airlock":
             _airlock(state, world, cause, component, back_ms)
-        elif cause.kind in ("chiller_trip", "standby_fails"):
-            # a chiller in service that trips calls a stand-in; a standby one that fails does not
-            phase = "trip" if cause.kind == "chiller_trip" else "out"
-            state.agenda.add(at_ms, "chiller", component, phase, {"repaired_ms": back_ms})
-        elif cause.kind == "cooling_unit_stop":
-            state.agenda.add(at_ms, "cooling_unit", component, "stop", {"repaired_ms": back_ms})
+        elif cause.kind in COOLING_FAULTS:
+            cooling_story.write_cause(state, site, world, cause, component, back_ms)
         elif cause.kind in ("feed_sag", "feed_loss"):
             lost_ms = at_ms + int(FEED_SAG_S * 1000) if cause.kind == "feed_sag" else back_ms
             state.agenda.add(at_ms, "feed", component, "lost", {"back_ms": lost_ms})
@@ -46,8 +44,7 @@ def _write_cause(state: State, site: Site, world: ResolvedIncident, cause: Resol
             raise IncidentFileError(
                 f"incident {world.id}: cause {cause.name}",
                 f"kind '{cause.kind}', which the twin cannot play yet",
-                "loop_airlock chiller_trip standby_fails cooling_unit_stop feed_sag feed_loss psu_fails "
-                + " ".join(NETWORK_FAULTS),
+                "loop_airlock feed_sag feed_loss psu_fails " + " ".join((*COOLING_FAULTS, *NETWORK_FAULTS)),
                 "describe the cause by one of these",
             )
 
