@@ -1,4 +1,4 @@
-"""How things come back: automatic and manual repair, and repairs that only seem to have worked."""
+"""How things come back: heavy-tailed repairs, repairs that only seem to have worked, and waiting for a crew."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from plant.faults import FaultLaws
+
 Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 
@@ -36,3 +39,45 @@ class RepairPath:
     def leaves_cause(self, manual: Flags, u: Array) -> Flags:
         """Which repairs leave the cause in place, from uniform numbers."""
         return np.asarray(u < np.where(manual, self.p_manual_fails, self.p_auto_fails))
+
+
+def length_s(laws: FaultLaws, kind: Ints, u: Array, z: Array) -> Array:
+    """Time until a node is back in service [s]: a mixture of lognormals, the stage by u, its length by the normal z.
+
+    Real repairs have a mean six times their median (notes/predict.md 1.1): no exponential with one mean has that.
+    """
+    stage = np.minimum((laws.stage_share[kind] < u[:, None]).sum(axis=1), laws.stage_share.shape[1] - 1)
+    return np.asarray(laws.stage_median_s[kind, stage] * np.exp(laws.stage_sigma[kind, stage] * z))
+
+
+def return_s(laws: FaultLaws, z: Array) -> Array:
+    """Time until a fault whose repair only seemed to work is back [s], from normal numbers."""
+    return np.asarray(laws.return_median_s * np.exp(laws.return_sigma * z))
+
+
+def admit(since: Ints, free: Ints, never: int) -> Flags:
+    """Who may start now: the `free` (rows,) longest waiting of each row of since (rows, n); `never` is not waiting.
+
+    Ties go to the lower index, so that the order is a function of the state alone.
+    """
+    take = np.zeros(since.shape, dtype=bool)
+    order = np.argsort(since, axis=1, kind="stable")
+    ranks = np.arange(since.shape[1])[None, :] < free[:, None]
+    np.put_along_axis(take, order, ranks, axis=1)
+    return np.asarray(take & (since != never))
+
+
+def crew_starts_s(arrival_s: Array, length_s: Array, crews: int) -> Array:
+    """When each of n repairs starts [s] with so many crews, first come first served; arrays (rows, n), arrivals rising.
+
+    The recursion of Kiefer and Wolfowitz: the next repair goes to the crew that is free first.
+    """
+    rows, n = arrival_s.shape
+    free_s = np.zeros((rows, crews))
+    start = np.empty_like(arrival_s)
+    row = np.arange(rows)
+    for i in range(n):
+        first = free_s.argmin(axis=1)
+        start[:, i] = np.maximum(arrival_s[:, i], free_s[row, first])
+        free_s[row, first] = start[:, i] + length_s[:, i]
+    return start

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from plant.chain import PowerChain
 from plant.coolingplant import CoolingPlant
 from plant.errors import SiteFileError
+from plant.faults import FaultLaws
 from plant.network import Network
 from plant.power import Curve
 
@@ -138,6 +139,7 @@ class Site:
     """(E,) bandwidth of each link in each direction."""
 
     network: Network
+    faults: FaultLaws
     """Leaf-spine fabrics inside the halls."""
 
     cooling: CoolingPlant

@@ -14,6 +14,8 @@ from plant import chainchecks, sitechecks, units
 from plant.chainbuild import build_chain
 from plant.coolingbuild import cooling_plant, liquid_racks
 from plant.errors import SiteFileError
+from plant.faultbuild import compile_faults
+from plant.faultfile import load_faults
 from plant.files import load_toml, placed
 from plant.gpubuild import build_gpus, law_peak_kw, node_curves
 from plant.networkbuild import compile_network
@@ -35,16 +37,21 @@ def read_site_file(path: str | Path) -> SiteFile:
 
 
 def file_hash(file: SiteFile) -> str:
-    """sha256 of the canonical JSON of a site file: comments and order of keys do not matter."""
-    canonical = json.dumps(file.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    """sha256 of the canonical JSON of a site file and of the fault file that it names: comments do not matter."""
+    told = file.model_dump(mode="json") | {"fault_file": load_faults(file.faults.table).model_dump(mode="json")}
+    canonical = json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def compile_site(file: SiteFile, where: str = "site") -> Site:
-    """Compile a checked site file. Raises SiteFileError with every size that does not fit; `where` names the file."""
+    """Compile a checked site file. Raises SiteFileError with every size that does not fit; `where` names the file.
+
+    A fault file that cannot be used raises ConfigError.
+    """
     parts: dict[str, Any] = {"name": file.name, "hash": file_hash(file), "design_util_frac": file.design_util_frac}
     for add in (
         _racks, _gpus, liquid_racks, _halls, _cooling_units, _loops, cooling_plant, _power, _links, _regions,
+        _faults,
     ):  # fmt: skip
         add(file, parts)
     parts["chain"] = build_chain(file, parts)
@@ -212,6 +219,13 @@ def _links(file: SiteFile, parts: dict[str, Any]) -> None:
     parts["link_latency_ms"] = _floats(link.latency_ms for link in file.link)
     parts["link_each_gb_per_s"] = _floats(units.gb_per_s(link.gbit_per_s) for link in file.link)
     parts["network"] = compile_network(file.network, parts)
+
+
+def _faults(file: SiteFile, parts: dict[str, Any]) -> None:
+    """How nodes fail; links of a modelled fabric fail there."""
+    table = load_faults(file.faults.table)
+    without = ("link",) if file.network else ()
+    parts["faults"] = compile_faults(file.faults, table, [node.gpus for node in file.node_type], without)
 
 
 def _regions(file: SiteFile, parts: dict[str, Any]) -> None:

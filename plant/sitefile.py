@@ -20,6 +20,7 @@ from plant.coolingfile import (
     Recirculation,
     Structure,
 )
+from plant.faultfile import FaultsTable
 from plant.gpufile import FanTable, GpuTable
 from plant.keys import Part, count, number, text
 from plant.networkfile import Fabric
@@ -207,6 +208,7 @@ class SiteFile(Part):
     recirculation: tuple[Recirculation, ...] = Field((), description="hot air drawn in from neighbouring racks")
     structure: tuple[Structure, ...] = Field((), description="walls, floor and steel of halls as heat stores")
     plant_staff: tuple[PlantStaff, ...] = Field((), description="people who restart plant by hand")
+    faults: FaultsTable = Field(default_factory=FaultsTable, description="how nodes fail, and who repairs them")
 
     def halls(self) -> tuple[tuple[str, Hall], ...]:
         """Every hall with its id region/hall, in the order of the file: nested ones first."""
