@@ -15,6 +15,7 @@ def register(app: typer.Typer) -> None:
     """Put the verbs of this module into the shell."""
     site = typer.Typer(help="What a site file describes.", rich_markup_mode=None)
     site.command("check")(site_check)
+    site.command("explain")(site_explain)
     incidents = typer.Typer(help="Incidents that can be replayed.", rich_markup_mode=None)
     for name, verb in (("list", incidents_list), ("show", incidents_show), ("check", incidents_check)):
         incidents.command(name)(verb)
@@ -46,6 +47,24 @@ def site_check(
     return front.run(
         Ask("site check", asked, seed, json, debug), "verbs.site_check", lambda verb: verb.run(file, snapshot)
     )
+
+
+def site_explain(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Site file, or the name of a shipped one.")],
+    component: Annotated[str, typer.Argument(metavar="[COMPONENT]", help="Id of a component; none: every kind.")] = "",
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Explain what the twin holds a component to be: parameters [in their units], what serves it, what hangs on it.
+
+    \b
+    Example:
+      foretwin site explain hall hk/zone-c/loop
+      foretwin site explain hall --json
+    """
+    ask = Ask("site explain", {"file": file, "component": component}, seed, json, debug)
+    return front.run(ask, "verbs.site_explain", lambda verb: verb.run(file, component))
 
 
 def incidents_list(seed: Seed = 0, json: Json = False, debug: Debug = False) -> int:

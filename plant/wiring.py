@@ -1,0 +1,77 @@
+"""What hangs on what: who serves whom on a site, read from its index arrays (`rack_hall`, `chiller_loop`, ...).
+
+Serving goes from the outside in: a feed serves UPS groups, a UPS its halls, a chiller its loop, a loop its halls, a
+hall its racks, a rack its nodes, a node its power supplies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plant.site import Site
+
+Ints = NDArray[np.int64]
+# (served kind, array that names its servant, servant kind, owner of the array)
+SERVED = (
+    ("hall", "hall_loop", "loop", ""),
+    ("hall", "hall_ups", "ups", ""),
+    ("hall", "hall_region", "region", ""),
+    ("rack", "rack_hall", "hall", ""),
+    ("node", "node_rack", "rack", ""),
+)
+# (servant kind, array that names whom it serves, served kind, owner of the array)
+SERVES = (
+    ("cooling_unit", "unit_hall", "hall", ""),
+    ("chiller", "chiller_loop", "loop", ""),
+    ("pdu", "pdu_rack", "rack", "chain"),
+)
+
+
+def served_by(site: Site, kind: str, row: int) -> list[tuple[str, str]]:
+    """Return (kind, id) of what serves a component directly."""
+    return [(servant, site.components(servant)[k]) for servant, k, (to, r) in _edges(site, to=kind) if r == row]
+
+
+def serves(site: Site, kind: str, row: int) -> list[tuple[str, str]]:
+    """Return (kind, id) of what a component serves directly."""
+    return [(to, site.components(to)[r]) for servant, k, (to, r) in _edges(site, servant=kind) if k == row]
+
+
+def reach(site: Site, kind: str, row: int) -> dict[str, Ints]:
+    """Return the rows of everything, by kind, that a component serves directly or through others."""
+    found: dict[str, set[int]] = {}
+    edge = [(kind, row)]
+    while edge:
+        here, at = edge.pop()
+        for servant, k, (to, r) in _edges(site, servant=here):
+            if (servant, k) == (here, at) and r not in found.setdefault(to, set()):
+                found[to].add(r)
+                edge.append((to, r))
+    return {to: np.array(sorted(rows), dtype=np.int64) for to, rows in found.items()}
+
+
+def _edges(site: Site, servant: str = "", to: str = "") -> Iterator[tuple[str, int, tuple[str, int]]]:
+    """Yield (servant kind, its row, (served kind, its row)) for one servant kind or one served kind."""
+    for served, name, by, owner in SERVED:
+        if servant in ("", by) and to in ("", served):
+            for r, k in enumerate(_array(site, owner, name)):
+                if k >= 0:
+                    yield by, int(k), (served, r)
+    for by, name, served, owner in SERVES:
+        if servant in ("", by) and to in ("", served):
+            for k, r in enumerate(_array(site, owner, name)):
+                if r >= 0:
+                    yield by, k, (served, int(r))
+    if servant in ("", "feed") and to in ("", "ups"):
+        for u, f in zip(*np.nonzero(site.ups_feed), strict=True):
+            yield "feed", int(f), ("ups", int(u))
+    if servant in ("", "generator") and to in ("", "feed"):
+        for g, f in zip(*np.nonzero(site.chain.generator_feed), strict=True):
+            yield "generator", int(g), ("feed", int(f))
+
+
+def _array(site: Site, owner: str, name: str) -> list[int]:
+    return [int(v) for v in getattr(getattr(site, owner) if owner else site, name)]
