@@ -31,8 +31,8 @@ from verbs import door_loop, envelope, front  # noqa: E402
 
 VERBS = (
     "demo", "run", "replay", "rehearse", "approve", "reject", "pause", "resume", "ingest", "train", "score",
-    "evaluate sync", "site check", "site explain", "incidents list", "incidents show", "incidents check", "ledger verify",
-    "doctor", "bench twin", "bench fork", "bench rehearse", "bench reliability", "jobs import",
+    "evaluate sync", "site check", "site explain", "incidents list", "incidents show", "incidents check",
+    "ledger verify", "doctor", "bench twin", "bench fork", "bench rehearse", "bench reliability", "jobs import",
 )  # fmt: skip
 T0_MS = 1_671_321_360_000
 LIFE_MS = 600_000
