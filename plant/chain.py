@@ -87,15 +87,20 @@ class PowerChain:
     """(H, F) feeds that reach the cooling of a hall."""
     loop_feed: Flags
     """(L, F) feeds that reach pumps and chillers of a loop."""
-    unit_on: Ints
-    """(C,) feed a cooling unit hangs on as built, -1 none."""
-    chiller_on: Ints
-    """(K,) likewise."""
-    pump_on: Ints
-    """(L,) likewise, the pumps of a loop together."""
+    unit_order: Ints
+    """(C, F) feeds a cooling unit can hang on behind its transfer switch, that of the builder first, then -1."""
+    chiller_order: Ints
+    """(K, F) likewise."""
+    pump_order: Ints
+    """(P, F) likewise, P pumps."""
+    cdu_order: Ints
+    """(D, F) likewise, D coolant distribution units."""
+    loop_order: Ints
+    """(L, F) likewise, the pumps of a loop where the file does not list them."""
     sag: SagRule
     hall_design_loss_kw: Floats
     """(H,) loss of UPS and PDUs at the design point."""
+    feed_region: Ints
 
     @property
     def two_sided(self) -> bool:

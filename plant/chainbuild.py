@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from plant import ups as upslaw
-from plant.chain import Flags, Floats, Ints, PowerChain, SagRule
+from plant.chain import Flags, Floats, Ints, PowerChain, SagRule, order_of
 from plant.chainfile import Pdu
 from plant.power import PSU_CURVES
 from plant.ranges import expand
@@ -64,6 +64,8 @@ def _feeds(file: SiteFile, parts: dict[str, Any], made: dict[str, Any]) -> None:
         if not ready:
             break
         order += ready
+    regions = [parts["region_ids"].index(f.id.split("/")[0]) for f in file.feed]
+    made["feed_region"] = np.array(regions, dtype=np.int32)
     made |= {"feed_behind": behind, "feed_order": tuple(order)}
 
 
@@ -143,9 +145,12 @@ def _cooling(file: SiteFile, parts: dict[str, Any], made: dict[str, Any]) -> Non
     loops = len(parts["loop_ids"])
     of_loop = np.array([reach[parts["hall_loop"] == i].any(axis=0) for i in range(loops)]).reshape(loops, -1)
     made |= {"hall_feed": np.ascontiguousarray(reach), "loop_feed": np.ascontiguousarray(of_loop, dtype=np.bool_)}
-    made["unit_on"] = _in_turn(parts["unit_hall"], reach)
-    made["chiller_on"] = _in_turn(parts["chiller_loop"], of_loop)
-    made["pump_on"] = _in_turn(np.arange(loops), of_loop)
+    plant = parts["cooling"]
+    groups = {"unit": (parts["unit_hall"], reach), "cdu": (plant.cdu_hall, reach)}
+    groups |= {"chiller": (parts["chiller_loop"], of_loop), "pump": (plant.pump_loop, of_loop)}
+    groups |= {"loop": (np.arange(loops), of_loop)}
+    for name, (group, reached) in groups.items():
+        made[f"{name}_order"] = order_of(reached[group], _in_turn(group, reached))
 
 
 def _in_turn(group: Any, reach: Flags) -> Ints:

@@ -29,6 +29,7 @@ FAULT_KINDS: dict[str, tuple[str, str]] = {
     "feed_sag": ("feed", "a voltage sag: cooling trips, the load rides through on the UPS"),
     "feed_loss": ("feed", "a utility feed carries no power"),
     "ups_module_fails": ("ups", "a UPS module drops out"),
+    "generator_fails": ("generator", "a generator trips, or will not start when asked"),
     "psu_fails": ("psu", "a power supply delivers nothing"),
     "node_fails": ("node", "a node stops and loses its work"),
     "link_degrades": ("link", "a link loses frames; severity 0 to 1 is a loss of 1e-5 to 1e-2"),
@@ -40,7 +41,7 @@ FAULT_KINDS: dict[str, tuple[str, str]] = {
 FaultKind = Literal[
     "loop_airlock", "chiller_trip", "standby_fails", "cooling_unit_stop", "pump_trip", "cdu_pump_fails",
     "control_freeze", "heatwave", "feed_sag", "feed_loss",
-    "ups_module_fails", "psu_fails", "node_fails", "link_degrades", "link_flaps", "link_fails",
+    "ups_module_fails", "generator_fails", "psu_fails", "node_fails", "link_degrades", "link_flaps", "link_fails",
     "switch_fails", "grey_switch",
 ]  # fmt: skip
 

@@ -38,10 +38,13 @@ def autonomy_s(battery_kwh: Array, drawn_kw: Array) -> Array:
     return np.where(drawn_kw > 0.0, battery_kwh / np.where(drawn_kw > 0.0, drawn_kw, 1.0) * 3600.0, np.inf)
 
 
-def discharge(battery_kwh: Array, drawn_kw: Array, dt_s: float) -> tuple[Array, Array]:
-    """Return (energy left, energy given) [kWh] after dt_s at a constant draw; never more is given than is there."""
-    given = np.minimum(battery_kwh, drawn_kw * (dt_s / 3600.0))
-    return battery_kwh - given, given
+def discharge(battery_kwh: Array, drawn_kw: Array, dt_s: float) -> Array:
+    """Return the energy left [kWh] after dt_s at a constant draw.
+
+    It may end below 0, by at most what the last step drew: the reserve below the cut-off. So no energy is invented when
+    a battery runs out within a step.
+    """
+    return np.asarray(battery_kwh - drawn_kw * (dt_s / 3600.0))
 
 
 def recharge(battery_kwh: Array, full_kwh: Array, charge_kw: Array, dt_s: float) -> tuple[Array, Array]:

@@ -170,17 +170,16 @@ def test_more_load_never_takes_less_from_a_ups(low: float, high: float, stage: f
 
 @given(kwh=st.floats(1.0, 500.0), kw=st.floats(5.0, 2000.0), dt_s=st.sampled_from((1.0, 7.5, 15.0)))
 def test_battery_autonomy_is_energy_over_power(kwh: float, kw: float, dt_s: float) -> None:
-    left, given_kwh, seconds = arr(kwh), 0.0, 0.0
+    left, seconds = arr(kwh), 0.0
     closed_s = float(ups.autonomy_s(arr(kwh), arr(kw))[0])
     while left[0] > 0.0 and seconds < 4000.0:
-        left, part = ups.discharge(left, arr(kw), dt_s)
-        given_kwh += float(part[0])
-        seconds += float(part[0]) / kw * 3600.0
-    assert float(left[0]) + given_kwh == pytest.approx(kwh, rel=1e-9)
+        left, seconds = ups.discharge(left, arr(kw), dt_s), seconds + dt_s
+    assert kwh - float(left[0]) == pytest.approx(kw * seconds / 3600.0, rel=1e-9)
     if left[0] <= 0.0:
-        assert seconds == pytest.approx(closed_s, rel=0.02)
+        assert closed_s - 1e-6 <= seconds <= closed_s + dt_s + 1e-6
+        assert closed_s < 50.0 * dt_s or seconds == pytest.approx(closed_s, rel=0.02)
     else:
-        assert closed_s >= 4000.0
+        assert closed_s > 4000.0 - dt_s
 
 
 @given(held=fracs, dt_s=st.floats(1.0, 3600.0))
@@ -201,7 +200,7 @@ def test_the_chain_is_compiled(site: Site) -> None:
     assert chain.rack_source[0].tolist() == [0, 1]  # A on its own UPS, B on that of the other hall
     assert chain.rack_source[2].tolist() == [0, 3]  # B straight on feed B
     assert chain.rack_source[7].tolist() == [1, 1]  # no PDU: both on the UPS of the hall
-    assert chain.unit_on.tolist() == [0, 1, 0, 1]
+    assert chain.unit_order.tolist() == [[0, 1], [1, 0], [0, 1], [1, 0]]
     assert chain.generator_start_s.tolist() == [13.0, 13.0]
     assert design_pue(vars(site), 0).ups_loss_kw > 0.0
 

@@ -67,6 +67,8 @@ def crisis(site: Site, members: int, seed: int = 7) -> State:
     s.agenda.add(
         T0_MS + 12 * MINUTE_MS + 4_321, "psu", site.psu_ids[5], "fail", {"replaced_ms": T0_MS + 44 * MINUTE_MS}
     )
+    s.agenda.add(T0_MS + 20 * MINUTE_MS, "ups", site.ups_ids[1], "module_out", {"repaired_ms": T0_MS + 35 * MINUTE_MS})
+    s.agenda.add(T0_MS + 30 * MINUTE_MS, "feed", site.feed_ids[1], "sag", {"depth_frac": 0.5, "lasts_s": 0.4}, some)
     return s
 
 

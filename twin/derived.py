@@ -20,6 +20,7 @@ from twin.layout import Ints, Layout, Rows, some_rows
 from twin.nodepower import refresh_power
 from twin.occupancy import refresh_live, refresh_load
 from twin.state import State
+from twin.supply import any_dark, refresh_supply, supply_of
 
 
 class SlotView(NamedTuple):
@@ -66,7 +67,7 @@ class Derived:
         m, site = self.state.members, self.site
         nodes, racks, halls = len(site.node_ids), len(site.rack_ids), len(site.hall_ids)
         self.used_frac, self.util_frac = np.zeros((m, nodes)), np.zeros((m, nodes))
-        self.node_kw, self.node_ratio = np.zeros((m, nodes)), np.zeros((m, nodes))
+        self.node_kw, self.drawn_kw, self.node_ratio = (np.zeros((m, nodes)) for _ in range(3))
         self.rack_kw, self.rack_flow, self.cold_frac = (np.zeros((m, racks)) for _ in range(3))
         self.stopped_in_rack, self.rack_fails_at, self.rack_stop_c = (np.zeros((m, racks)) for _ in range(3))
         self.hall_kw, self.fan_kw, self.fan_speed, self.unit_flow = (np.zeros((m, halls)) for _ in range(4))
@@ -78,6 +79,14 @@ class Derived:
         self.dx_kw, self.hall_by_unit = np.zeros((m, halls)), np.zeros((m, halls), dtype=bool)
         self.any_by_unit = False
         self.facility_kw = np.zeros((m, len(site.region_ids)))
+        sources = len(site.ups_ids) + len(site.feed_ids)
+        self.source_kw, self.pdu_kw = np.zeros((m, sources)), np.zeros((m, len(site.chain.pdu_ids)))
+        self.feed_kw, self.ups_load_kw = np.zeros((m, len(site.feed_ids))), np.zeros((m, len(site.ups_ids)))
+        self.generator_load_frac = np.zeros((m, len(site.chain.generator_ids)))
+        self.pdu_busy, self.node_short = False, np.zeros(m, dtype=bool)
+        self.pdu_warm = bool(self.state.pdu_heat.any() or self.state.pdu_until_ms.any())
+        self.dark = any_dark(self)
+        self.supply, self.supply_dirty = supply_of(self), False
         self.rack_step = thermal.RackStep(*(np.zeros((m, racks)) for _ in range(6)))
         self.load_dirty, self.power_dirty = np.ones(m, dtype=bool), np.ones(m, dtype=bool)
         self.air_dirty = np.ones(m, dtype=bool)
@@ -123,9 +132,15 @@ class Derived:
         if self.load_dirty.any():
             refresh_load(self, some_rows(self.load_dirty))
 
+    def mark_supply(self) -> None:
+        """Say that a feed, a UPS, a generator or a breaker changed."""
+        self.supply_dirty = True
+
     def refresh(self) -> None:
         """Compute again what is dirty."""
         self.fabric.refresh()
+        if self.supply_dirty:
+            refresh_supply(self)
         self.refresh_load()
         if self.halls_dirty:
             # rows whose power is dirty too are done again below

@@ -36,6 +36,7 @@ MODELLED = (
     "migrate",
     "requeue",
     "start_standby",
+    "transfer_feed",
     "set_cooling",
     "disable_link",
     "ordered_return",
@@ -138,11 +139,37 @@ def perform(w: World, step: Action, rows: Ints, nodes: Flags, at_ms: int) -> Non
         requeue(d, rows[row], d.live[column])
     elif step.kind == "start_standby":
         _start_named(w, step, rows, at_ms)
+    elif step.kind == "transfer_feed":
+        transfer_feed(w, step, rows)
     elif step.kind == "set_cooling":
         _set_cooling(w, step, rows)
     elif step.kind == "disable_link":
         for one in step.scope:
             disable_link(d, w.site.index("link", one), rows)
+
+
+def transfer_feed(w: World, step: Action, rows: Ints) -> None:
+    """Put UPS, and the cooling of halls that are named, on another feed without interruption, while that feed lives.
+
+    Racks and nodes go by the UPS of their hall. What cannot reach the feed stays where it is.
+    """
+    s, site, feed = w.state, w.site, w.site.index("feed", str(step.get("to_feed")))
+    w.derived.refresh()
+    rows = rows[w.derived.supply.feed_live[rows, feed]]
+    for one in step.scope:
+        kind = site.kind_of(one)
+        if kind == "ups":
+            taken = [site.index("ups", one)]
+        else:
+            hall = int(site.index("hall", "/".join(one.split("/")[:2])))
+            taken = [int(site.hall_ups[hall])]
+            if kind == "hall" and site.chain.hall_feed[hall, feed]:
+                s.hall_on_feed[rows, hall] = feed
+                s.loop_on_feed[rows, int(site.hall_loop[hall])] = feed
+        for u in taken:
+            if site.ups_feed[u, feed]:
+                s.ups_on_feed[rows, u] = feed
+    w.derived.mark_supply()
 
 
 def _flag_jobs(d: Derived, rows: Ints, nodes: Flags, name: str, value: int) -> None:

@@ -25,6 +25,7 @@ from twin.job_lives import cross_jobs, note_service
 from twin.layout import layout_of
 from twin.link_lives import cross_network
 from twin.node_lives import cross_nodes
+from twin.outages import cross_power
 from twin.placement import dispatch
 from twin.processes import CUTS, LIVES, Turn
 from twin.state import State
@@ -130,6 +131,7 @@ class Engine:
         cross_network(d)
         if self.watched:
             watch_cooling(self, dt_s)
+        cross_power(self, dt_s)
         dispatch(d, self.choose)
 
 

@@ -111,6 +111,7 @@ def _populations(site: Site, s: State) -> None:
     )
     s.node_cap_frac[...] = 1.0
     s.node_psu_ok[...] = site.psu_per_node
+    s.node_psu_b_ok[...] = site.chain.node_psus_b
     s.chiller_phase[...] = site.chiller_standby
     s.unit_running[...] = True
     s.unit_held_frac[...] = -1.0
@@ -125,6 +126,9 @@ def _populations(site: Site, s: State) -> None:
     s.feed_ok[...] = True
     s.ups_battery_kwh[...] = site.ups_battery_kwh
     first_lives(site, s)
+    s.ups_modules_ok[...] = site.ups_modules
+    for name in ("ups_on_feed", "hall_on_feed", "loop_on_feed"):
+        s.arrays[name][...] = -1
     s.loop_flow_frac[...] = 1.0
     for name in ("first_stop_ms", "low_service_ms"):
         s.arrays[name][...] = -1

@@ -27,6 +27,7 @@ FIELDS: tuple[Field, ...] = (
     Field("node_cap_frac", "node", FLOAT, "power cap as a share of peak power, 1 = none"),
     Field("node_cordon", "node", FLAG, "takes no new job"),
     Field("node_psu_ok", "node", TINY, "healthy power supplies"),
+    Field("node_psu_b_ok", "node", TINY, "healthy ones among those on side B"),
     Field("node_stop_c", "node", FLOAT, "inlet temperature of the protective shutdown [C]"),
     Field("node_power_scale", "node", FLOAT, "this member's factor on node power", True),
     # racks
@@ -75,8 +76,19 @@ FIELDS: tuple[Field, ...] = (
     Field("region_outdoor_k_per_s", "region", FLOAT, "drift of that [K/s]"),
     Field("staff_busy", "region", INT, "people at work on restarts"),
     # power chain
-    Field("ups_battery_kwh", "ups", FLOAT, "energy left in the batteries [kWh]"),
-    Field("feed_ok", "feed", FLAG, "the feed carries power"),
+    Field("ups_battery_kwh", "ups", FLOAT, "energy left in the batteries [kWh]; below 0 by what the last step drew"),
+    Field("ups_modules_ok", "ups", TINY, "healthy modules"),
+    Field("ups_heat", "ups", FLOAT, "share of the time for which its inverters bear an overload, 1 = they give up"),
+    Field("ups_bypass", "ups", FLAG, "its load hangs straight on its feed"),
+    Field("ups_on_feed", "ups", TINY, "feed that a plan put it on, -1 as built"),
+    Field("feed_ok", "feed", FLAG, "the feed works; alive also where a generator backs it"),
+    Field("generator_phase", "generator", TINY, "0 stands by, 1 starting, 2 carries load, 3 failed"),
+    Field("generator_until_ms", "generator", INT, "when a person has mended a failed one, 0 none"),
+    Field("generator_demands", "generator", INT, "how often it was asked to start: names its luck"),
+    Field("pdu_heat", "pdu", FLOAT, "thermal share of its breaker's trip, 1 = it trips"),
+    Field("pdu_until_ms", "pdu", INT, "when a tripped breaker will be closed again, 0 = closed"),
+    Field("hall_on_feed", "hall", TINY, "feed that a plan put its cooling on, -1 as built"),
+    Field("loop_on_feed", "loop", TINY, "feed that a plan put its pumps and chillers on, -1 as built"),
     # network: populations of links (between halls, then from leaves to spines) and of switches (leaves, then spines)
     Field("link_phase", "link", TINY, "0 up, 1 down, 2 flapping, 3 losing frames, 4 taken out of service"),
     Field("link_until_ms", "link", INT, "end of the phase: the next fault of a link that is up, else its repair"),
@@ -103,6 +115,7 @@ FIELDS: tuple[Field, ...] = (
     # cumulative counters: no metric depends on the sampling step
     Field("energy_it_kwh", "", FLOAT, "energy drawn by IT [kWh]"),
     Field("energy_kwh", "region", FLOAT, "energy of the whole region [kWh]"),
+    Field("generator_kwh", "", FLOAT, "energy given by generators [kWh]"),
     Field("carbon_kgco2", "", FLOAT, "carbon of that energy [kg]"),
     Field("lost_service_s", "", FLOAT, "lost service, in seconds of full outage"),
     Field("lost_gpu_h", "", FLOAT, "GPU-hours not delivered, rework included"),

@@ -74,6 +74,13 @@ class Layout:
         self.loop_chillers = segments(site.chiller_loop, len(site.loop_ids))
         self.node_hall = site.rack_hall[site.node_rack].astype(np.int64)
         self.hall_nodes = segments(self.node_hall, halls)
+        racks, chain = len(site.rack_ids), site.chain
+        # rack sides A of all racks, then B: where each source and each PDU finds its own
+        source = chain.rack_source.T.ravel()
+        order = np.argsort(source, kind="stable")
+        self.source_columns = order[source[order] >= 0]
+        self.source_sides = segments(source[self.source_columns], len(site.ups_ids) + len(site.feed_ids))
+        self.pdu_columns = chain.pdu_rack + racks * chain.pdu_side
         self.hall_start = np.searchsorted(self.node_hall, np.arange(halls + 1)).astype(np.int64)
         self.loop_halls = Groups([np.flatnonzero(site.hall_loop == i) for i in range(len(site.loop_ids))])
         self.ups_halls = Groups([np.flatnonzero(site.hall_ups == i) for i in range(len(site.ups_ids))])

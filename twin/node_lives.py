@@ -1,4 +1,4 @@
-"""What happens to nodes after each step: they stop, fail, start, go dark and return (design section 1, rule 3).
+"""What happens to nodes after each step: they stop, fail, start and return (design section 1, rule 3).
 
 A crossing is found over all members at once and handled as one cohort of (row, component) pairs.
 """
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from plant import streams
 from twin.derived import Derived
-from twin.nodephase import DARK, FAILED, ON, STARTING, STOPPED
+from twin.nodephase import FAILED, ON, STARTING, STOPPED
 from twin.placement import interrupt
 
 Flags = NDArray[np.bool_]
@@ -37,7 +37,6 @@ def cross_nodes(d: Derived, dt_s: float) -> None:
         inlet = s.rack_inlet_c.take(d.site.node_rack, axis=1) + d.site.node_inlet_offset_k
         stop_nodes(d, inlet >= s.node_stop_c)
     _end_phases(d)
-    _darken(d)
 
 
 def stop_nodes(d: Derived, hot: Flags) -> None:
@@ -79,7 +78,7 @@ def _end_phases(d: Derived) -> None:
         dry = (s.cdu_off != 0).take(np.maximum(plant.rack_cdu, 0), axis=1) & (plant.rack_cdu >= 0)
         cool &= ~dry
     if cool.any():
-        _start(d, (s.node_phase == STOPPED) & cool.take(d.site.node_rack, axis=1))
+        start(d, (s.node_phase == STOPPED) & cool.take(d.site.node_rack, axis=1))
 
 
 def _come_up(d: Derived, rows: NDArray[np.int64]) -> None:
@@ -105,7 +104,8 @@ def _renew(d: Derived, back: Flags) -> None:
     s.node_fails_at[row, node] = s.rack_hazard[row, d.site.node_rack[node]] + life
 
 
-def _start(d: Derived, start: Flags) -> None:
+def start(d: Derived, start: Flags) -> None:
+    """Let nodes start: each comes up after a delay of its own."""
     s = d.state
     row, node = np.nonzero(start)
     delay_s = streams.lognormal(
@@ -114,22 +114,3 @@ def _start(d: Derived, start: Flags) -> None:
     s.node_phase[row, node] = STARTING
     s.node_until_ms[row, node] = s.grid_ms + np.ceil(delay_s * 1000.0).astype(np.int64)
     d.mark(row)
-
-
-def _darken(d: Derived) -> None:
-    """Nodes lose power when no feed is left and the batteries of their hall are empty; they return with the feed."""
-    s = d.state
-    if not s.feed_ok.shape[1]:
-        return
-    dead_site = ~s.feed_ok.any(axis=1, keepdims=True)
-    if not dead_site.any() and not (s.node_phase == DARK).any():
-        return
-    empty = (s.ups_battery_kwh <= 0.0).take(d.site.hall_ups, axis=1).take(d.layout.node_hall, axis=1)
-    dark = empty & dead_site & (s.node_phase != DARK) & (s.node_phase != FAILED)
-    back = (s.node_phase == DARK) & ~dead_site
-    if dark.any():
-        s.node_phase[dark] = DARK
-        interrupt(d, dark)
-        d.mark()
-    if back.any():
-        _start(d, back)

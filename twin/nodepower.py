@@ -11,6 +11,7 @@ from twin.airpaths import refresh_air
 from twin.layout import Rows, segment_min, segment_sum
 from twin.nodephase import FAILED, ON, STARTING, STOPPED
 from twin.occupancy import refresh_jobs
+from twin.supply import all_supplied, load_sides, supplies_live, watch_nodes
 
 if TYPE_CHECKING:
     from twin.derived import Derived
@@ -31,12 +32,24 @@ def refresh_power(d: Derived, rows: Rows) -> None:
     cap_frac = s.node_cap_frac[rows]
     cap_kw = np.where(cap_frac >= 1.0, np.inf, cap_frac * site.node_peak_kw)
     powered = on | (phase == STARTING)
+    whole = all_supplied(d, rows)
+    live = s.node_psu_ok[rows] if whole else supplies_live(d, rows)
+    if not whole:
+        braked = site.chain.node_psu_brake & (live > 0) & (live < site.psu_per_node) & (site.node_psu_rated_kw > 0.0)
+        cap_kw = np.where(braked, np.minimum(cap_kw, site.node_psu_rated_kw * live), cap_kw)
     drawn = np.where(powered, np.minimum(demand, cap_kw), 0.0)
-    node_kw = power.psu_input_kw(drawn, site.node_psu_rated_kw, s.node_psu_ok[rows].astype(np.float64))
+    if whole:
+        d.node_short[rows] = False
+    else:
+        d.drawn_kw[rows] = drawn
+        watch_nodes(d, rows, drawn, live)
+    node_kw = power.psu_input_kw(drawn, site.node_psu_rated_kw, live.astype(np.float64), site.chain.psu_loss)
     ratio = power.cap_speed_frac(demand, cap_kw, site.node_peak_kw, np.ones(1))
     d.node_kw[rows], d.node_ratio[rows] = node_kw, np.where(on, ratio, 0.0)
     rack_kw = segment_sum(node_kw, lay.rack_nodes)
     d.rack_kw[rows], d.hall_kw[rows] = rack_kw, segment_sum(rack_kw, lay.hall_racks)
+    if site.chain.two_sided:
+        load_sides(d, rows, node_kw, rack_kw, whole)
     on_frac = segment_sum(powered.astype(np.float64), lay.rack_nodes) / lay.nodes_per_rack
     d.stopped_in_rack[rows] = segment_sum((phase == STOPPED).astype(np.float64), lay.rack_nodes)
     # the least margins in each rack: while they hold, no node of it can cross

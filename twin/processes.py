@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from twin import cooling_effects, cooling_lives, effects, link_lives
 from twin import jobs as J
 from twin.agenda import Entry, Scalar
+from twin.power_lives import POWER_CUTS, POWER_LIVES
 
 if TYPE_CHECKING:
     from twin.engine import Engine
@@ -128,36 +129,6 @@ def loop_airlock(w: Turn) -> Life:
             w.end()
 
 
-def feed(w: Turn) -> Life:
-    """A feed is lost and returns; while none is left the halls live on their batteries."""
-    while w.entry is not None:
-        yield w.due()
-        if w.entry is None:
-            return
-        e, f, rows, s = w.entry, w.index("feed"), w.rows, w.engine.state
-        s.feed_ok[rows, f] = not w.at("lost")
-        if w.at("lost"):
-            w.next("back", e.number("back_ms"))
-        else:
-            w.end()
-
-
-def psu(w: Turn) -> Life:
-    """A power supply of a node fails; the others carry its share until it is replaced."""
-    while w.entry is not None:
-        yield w.due()
-        if w.entry is None:
-            return
-        e, rows, s = w.entry, w.rows, w.engine.state
-        node = w.engine.site.index("node", e.component.rsplit("/", 1)[0])
-        s.node_psu_ok[rows, node] += -1 if w.at("fail") else 1
-        w.engine.derived.mark(rows)
-        if w.at("fail"):
-            w.next("replace", e.number("replaced_ms"))
-        else:
-            w.end()
-
-
 def link(w: Turn) -> Life:
     """A link or switch of a story degrades, flaps or fails; the end of that phase is its repair."""
     while w.entry is not None:
@@ -189,11 +160,9 @@ LIVES: dict[str, Callable[[Turn], Life]] = {
     "arrivals": arrivals,
     "loop_airlock": loop_airlock,
     **cooling_lives.LIVES,
-    "feed": feed,
-    "psu": psu,
     "link": link,
     "switch": link,
     "action": action,
+    **POWER_LIVES,
 }
-# Site-wide happenings that act at their exact instant: flows are advanced to it first. Their rows are always all rows.
-CUTS: frozenset[str] = frozenset({"feed"})
+CUTS: frozenset[str] = POWER_CUTS

@@ -7,11 +7,11 @@ from plant.incident import ResolvedCause, ResolvedIncident
 from plant.network import DOWN, FLAPPING, LOSSY
 from plant.networkfaults import LOSS_HIGH, LOSS_LOW
 from plant.site import Site
-from twin import cooling_story
+from twin import cooling_story, power_story
 from twin.cooling_story import COOLING_FAULTS
+from twin.power_story import POWER_FAULTS
 from twin.state import State
 
-FEED_SAG_S = 20.0  # a sag that trips cooling is over within seconds; halls ride it out on their batteries
 NEVER_MS = 4 * 24 * 3_600_000  # what no repair of the file clears stays broken beyond any replay
 
 NETWORK_FAULTS = {
@@ -33,18 +33,15 @@ def _write_cause(state: State, site: Site, world: ResolvedIncident, cause: Resol
             _airlock(state, world, cause, component, back_ms)
         elif cause.kind in COOLING_FAULTS:
             cooling_story.write_cause(state, site, world, cause, component, back_ms)
-        elif cause.kind in ("feed_sag", "feed_loss"):
-            lost_ms = at_ms + int(FEED_SAG_S * 1000) if cause.kind == "feed_sag" else back_ms
-            state.agenda.add(at_ms, "feed", component, "lost", {"back_ms": lost_ms})
-        elif cause.kind == "psu_fails":
-            state.agenda.add(at_ms, "psu", component, "fail", {"replaced_ms": back_ms})
+        elif cause.kind in POWER_FAULTS:
+            power_story.write_cause(state, world, cause, component, back_ms)
         elif cause.kind in NETWORK_FAULTS:
             _network(state, site, cause, component, at_ms, back_ms)
         else:
             raise IncidentFileError(
                 f"incident {world.id}: cause {cause.name}",
                 f"kind '{cause.kind}', which the twin cannot play yet",
-                "loop_airlock feed_sag feed_loss psu_fails " + " ".join((*COOLING_FAULTS, *NETWORK_FAULTS)),
+                "loop_airlock " + " ".join((*COOLING_FAULTS, *POWER_FAULTS, *NETWORK_FAULTS)),
                 "describe the cause by one of these",
             )
 
