@@ -32,7 +32,8 @@ from verbs import door_loop, envelope, front  # noqa: E402
 VERBS = (
     "demo", "run", "replay", "rehearse", "approve", "reject", "pause", "resume", "ingest", "train", "score",
     "evaluate sync", "site check", "site explain", "incidents list", "incidents show", "incidents check",
-    "ledger verify", "doctor", "bench twin", "bench fork", "bench rehearse", "bench reliability", "jobs import",
+    "ledger verify", "doctor", "bench twin", "bench fork", "bench rehearse", "bench reliability",
+    "bench network", "bench growth", "jobs import",
 )  # fmt: skip
 T0_MS = 1_671_321_360_000
 LIFE_MS = 600_000
@@ -178,6 +179,8 @@ COPY = {
     "bench twin": "nodes members sim_s step_s jobs_in jobs_done cpu_s wall_s peak_rss_mb sim_s_per_cpu_s"
     " energy_balance_rel",
     "bench fork": "nodes members fork_ms state_bytes bit_identical",
+    "bench growth": "rows worst_ratio",
+    "bench network": "ratio",
     "bench rehearse": "case plans members horizon_s step_s nodes workers wall_s cpu_s",
     "evaluate sync": "rows in_sync",
     "ledger verify": "rows ok first_bad_row wall_s",

@@ -1,4 +1,4 @@
-"""The shell's benchmarks: twin, fork, rehearse, reliability."""
+"""The shell's benchmarks: twin, fork, rehearse, reliability, network, growth."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ def register(app: typer.Typer) -> None:
         ("fork", bench_fork),
         ("rehearse", bench_rehearse),
         ("reliability", bench_reliability),
+        ("network", bench_network),
+        ("growth", bench_growth),
     ):
         group.command(name)(verb)
     app.add_typer(group, name="bench")
@@ -108,3 +110,46 @@ def bench_reliability(
     """
     ask = Ask("bench reliability", {"case": case, "members": members}, seed, json, debug)
     return front.run(ask, "verbs.bench_reliability", lambda verb: verb.run(case, members, seed))
+
+
+def bench_network(
+    hours: Annotated[int, typer.Option("--hours", min=1, max=240, help="How long the site lives, hours.")] = 12,
+    tries: Annotated[int, typer.Option("--tries", min=1, max=100, help="Runs of each kind, a count.")] = 5,
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Measure what the network costs: the same 792 nodes and jobs with and without it, CPU seconds [ratio].
+
+    \b
+    Example:
+      foretwin bench network --json
+    """
+    ask = Ask("bench network", {"hours": hours, "tries": tries}, seed, json, debug)
+
+    def work(verb: Any) -> Any:
+        with front.bar("runs") as told:
+            return verb.run(seed, hours * 3600, tries, told)
+
+    return front.run(ask, "verbs.bench_network", work)
+
+
+def bench_growth(
+    tries: Annotated[int, typer.Option("--tries", min=1, max=100, help="Runs of each size, a count.")] = 3,
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Measure the cost of a node's step [ns] on made-up sites of 100, 1,000, 10,000 and 100,000 nodes.
+
+    \b
+    Example:
+      foretwin bench growth --json
+    """
+    ask = Ask("bench growth", {"tries": tries}, seed, json, debug)
+
+    def work(verb: Any) -> Any:
+        with front.bar("sizes") as told:
+            return verb.run(seed, tries=tries, told=told)
+
+    return front.run(ask, "verbs.bench_growth", work)
