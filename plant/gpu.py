@@ -44,9 +44,9 @@ def resistance_k_per_kw(chip_k_per_kw: Array, air_k_per_kw: Array, speed_frac: A
     return np.asarray(chip_k_per_kw + air_k_per_kw * speed_frac**-CONVECTION_EXPONENT)
 
 
-def rise_k(power_kw: Array, node_share_frac: Array, preheat_k: Array, speed_frac: Array, resistance: Array) -> Array:
-    """Return how far above the inlet an accelerator settles that draws power_kw in a node at a share of its peak."""
-    return np.asarray(preheat_k * node_share_frac / speed_frac + power_kw * resistance)
+def rise_k(power_kw: Array, node_kw: Array, preheat_k_per_kw: Array, speed_frac: Array, resistance: Array) -> Array:
+    """Return how far above the inlet an accelerator settles that draws power_kw in a node that draws node_kw."""
+    return np.asarray(preheat_k_per_kw / speed_frac * node_kw + power_kw * resistance)
 
 
 class Step(NamedTuple):
@@ -70,26 +70,26 @@ def advance(
     return Step(gpu, steady + (mem_c - steady) * mem_keep_frac)
 
 
-def next_level(level: Tiny, sensor_c: Array, settle_c: Array, up_c: Array, down_c: Array) -> Tiny:
-    """Return the fan level after a step: up at up_c, down only where it would stay down.
+def release_c(threshold_c: Array, jump_k: Array) -> Array:
+    """Return below which temperature a threshold is left: only where it would not be reached again.
 
-    up_c, down_c: threshold above this level and above the next lower one (inf and -inf at the ends); settle_c: where
-    the sensor would settle one level lower. Without that second condition fans hunt around each threshold.
+    jump_k: how much hotter it becomes at the fan speed or the power that is then allowed. A plain hysteresis narrower
+    than that jump would hunt around the threshold.
     """
-    calm = (sensor_c < down_c - RELEASE_K) & (settle_c < down_c - SETTLE_K)
-    return np.asarray(level + (sensor_c >= up_c) - calm, dtype=np.int8)
+    return np.asarray(np.minimum(threshold_c - RELEASE_K, threshold_c - SETTLE_K - jump_k))
 
 
-def next_stage(stage: Tiny, gpu_c: Array, settle_c: Array, slow_c: Array, hard_c: Array) -> Tiny:
-    """Return the slowdown stage after a step: 0 none, 1 light above slow_c, 2 hard above hard_c.
+def next_level(level: Tiny, sensor_c: Array, up_c: Array, down_c: Array) -> Tiny:
+    """Return the fan level after a step: one up from up_c on, one down below down_c."""
+    return np.asarray(level + (sensor_c >= up_c) - (sensor_c < down_c), dtype=np.int8)
 
-    settle_c: where the accelerator would settle one stage lower, all its fans at full speed: a stage is left only
-    where it would not be taken again, so a node does not chatter between two.
+
+def next_stage(stage: Tiny, gpu_c: Array, slow_c: Array, hard_c: Array, down_c: Array) -> Tiny:
+    """Return the slowdown stage after a step: 0 none, 1 light from slow_c on, 2 hard from hard_c on; one down below
+    down_c.
     """
-    held = np.where(stage == 2, hard_c, slow_c)
-    leave = (stage > 0) & (gpu_c < held - RELEASE_K) & (settle_c < held - SETTLE_K)
     wanted = (gpu_c >= slow_c).astype(np.int8) + (gpu_c >= hard_c)
-    return np.asarray(np.maximum(stage - leave, wanted), dtype=np.int8)
+    return np.asarray(np.maximum(stage - (gpu_c < down_c), wanted), dtype=np.int8)
 
 
 def next_memory(slow: Flags, mem_c: Array, mem_slow_c: Array) -> Flags:

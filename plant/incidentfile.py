@@ -31,6 +31,7 @@ FAULT_KINDS: dict[str, tuple[str, str]] = {
     "ups_module_fails": ("ups", "a UPS module drops out"),
     "generator_fails": ("generator", "a generator trips, or will not start when asked"),
     "psu_fails": ("psu", "a power supply delivers nothing"),
+    "fan_fails": ("node", "its fans lose air (severity): accelerators slow down, then the node shuts itself down"),
     "node_fails": ("node", "a node stops and loses its work"),
     "link_degrades": ("link", "a link loses frames; severity 0 to 1 is a loss of 1e-5 to 1e-2"),
     "link_flaps": ("link", "a link goes down for seconds again and again"),
@@ -41,7 +42,8 @@ FAULT_KINDS: dict[str, tuple[str, str]] = {
 FaultKind = Literal[
     "loop_airlock", "chiller_trip", "standby_fails", "cooling_unit_stop", "pump_trip", "cdu_pump_fails",
     "control_freeze", "heatwave", "feed_sag", "feed_loss",
-    "ups_module_fails", "generator_fails", "psu_fails", "node_fails", "link_degrades", "link_flaps", "link_fails",
+    "ups_module_fails", "generator_fails", "psu_fails", "fan_fails", "node_fails", "link_degrades", "link_flaps",
+    "link_fails",
     "switch_fails", "grey_switch",
 ]  # fmt: skip
 

@@ -19,7 +19,7 @@ STANDING_FLOW_FRAC = 0.05  # natural draught through a rack whose nodes are all 
 def refresh_air(d: Derived, rows: Rows) -> None:
     """Compute air flows of racks, units and halls of some member rows."""
     s = d.state
-    share = STANDING_FLOW_FRAC + (1.0 - STANDING_FLOW_FRAC) * d.on_frac[rows]
+    share = STANDING_FLOW_FRAC + (1.0 - STANDING_FLOW_FRAC) * d.air_frac[rows]
     flow = s.rack_flow_kw_per_k[rows] * share
     d.rack_flow[rows] = flow
     _refresh_halls(d, rows, flow)

@@ -14,6 +14,7 @@ from plant import thermal
 from plant.site import Site
 from twin.airpaths import refresh_air
 from twin.fabric import Fabric
+from twin.gpus import GpuHeat
 from twin.jobs import NOT_ARRIVED
 from twin.kernels import kernels
 from twin.layout import Ints, Layout, Rows, some_rows
@@ -60,6 +61,7 @@ class Derived:
         self.profile_due_ms = 0
         self.air_dt_s = 0.0
         self.fabric = Fabric(site, state)
+        self.heat = GpuHeat(site, state)
         self._allocate()
         self.refresh()
 
@@ -90,7 +92,7 @@ class Derived:
         self.rack_step = thermal.RackStep(*(np.zeros((m, racks)) for _ in range(6)))
         self.load_dirty, self.power_dirty = np.ones(m, dtype=bool), np.ones(m, dtype=bool)
         self.air_dirty = np.ones(m, dtype=bool)
-        self.on_frac = np.zeros((m, racks))
+        self.air_frac = np.zeros((m, racks))
         self.live, self.first_open = np.zeros(0, dtype=np.int64), 0
         there = np.flatnonzero((self.state.job_phase != NOT_ARRIVED).any(axis=0))
         self.arrived = int(there[-1]) + 1 if len(there) else 0

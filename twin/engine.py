@@ -21,6 +21,7 @@ from twin.cooling_watch import is_needed, watch_cooling
 from twin.derived import Derived
 from twin.dispatch import Dispatcher, first_fit
 from twin.drivers import Drivers, constant
+from twin.gpu_lives import cross_gpus
 from twin.job_lives import cross_jobs, note_service
 from twin.layout import layout_of
 from twin.link_lives import cross_network
@@ -128,6 +129,7 @@ class Engine:
         note_service(d)
         cross_jobs(d, dt_s, self.choose)
         cross_nodes(d, dt_s)
+        cross_gpus(d)
         cross_network(d)
         if self.watched:
             watch_cooling(self, dt_s)

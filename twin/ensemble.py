@@ -12,6 +12,7 @@ from plant.site import Site
 from twin.agenda import Agenda
 from twin.cooling_bits import STANDING_BY
 from twin.fields import FIELDS
+from twin.gpus import settle
 from twin.jobs import EMPTY, NOT_ARRIVED, Jobs
 from twin.kernels import DEFAULT
 from twin.link_lives import first_lives
@@ -75,6 +76,7 @@ def make_state(
     _parameters(site, state, spread)
     _populations(site, state)
     _temperatures(site, state)
+    settle(site, state)
     _jobs(state)
     return state
 

@@ -30,6 +30,13 @@ FIELDS: tuple[Field, ...] = (
     Field("node_psu_b_ok", "node", TINY, "healthy ones among those on side B"),
     Field("node_stop_c", "node", FLOAT, "inlet temperature of the protective shutdown [C]"),
     Field("node_power_scale", "node", FLOAT, "this member's factor on node power", True),
+    # accelerators and fans of nodes that have such tables
+    Field("gpu_c", "gpu_node", FLOAT, "hottest accelerator of the node, its inlet where it has none [C]"),
+    Field("gpu_mem_c", "gpu_node", FLOAT, "memory of that accelerator [C]"),
+    Field("gpu_stage", "gpu_node", TINY, "slowed down by its firmware: 0 no, 1 light, 2 hard"),
+    Field("gpu_mem_slow", "gpu_node", FLAG, "its memory is too hot and has lost bandwidth"),
+    Field("fan_level", "gpu_node", TINY, "speed step of the node's fans"),
+    Field("fan_ok_frac", "gpu_node", FLOAT, "share of their air that the node's fans still give"),
     # racks
     Field("rack_mass_c", "rack", FLOAT, "equipment temperature [C]", True),
     Field("rack_air_c", "rack", FLOAT, "temperature of the air that leaves the rack [C]", True),

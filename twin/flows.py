@@ -17,6 +17,8 @@ from twin.state import State
 from twin.waterside import advance_water
 
 Array = NDArray[np.float64]
+# Accelerators follow their load within a minute and warm nothing else: 5 K of them count as 0.1 K of air [assumed].
+GPU_CALM_WEIGHT = 0.02
 
 
 def advance(d: Derived, dt_s: float, outdoor_c: Array, carbon_kgco2_per_kwh: Array) -> None:
@@ -26,16 +28,21 @@ def advance(d: Derived, dt_s: float, outdoor_c: Array, carbon_kgco2_per_kwh: Arr
         s.region_outdoor_k[...] += s.region_outdoor_k_per_s * dt_s
     liquid_kw, cdu_kw = advance_liquid(d, dt_s) if d.site.cooling.has_liquid else (None, None)
     d.dx_kw = np.zeros_like(d.dx_kw) if d.any_by_unit else d.dx_kw
-    inlet_c, air_c, water_c = s.rack_inlet_c, s.rack_air_c, s.loop_supply_c
+    inlet_c, air_c, water_c, gpu_c = s.rack_inlet_c, s.rack_air_c, s.loop_supply_c, s.gpu_c
     heat_kj = np.zeros((s.members, len(d.site.hall_ids)))
     parts = air_parts(d, dt_s)
     for _ in range(parts):
         heat_kj += advance_air(d, dt_s / parts, outdoor_c, liquid_kw)
+    if d.heat.present:
+        d.heat.advance(dt_s)
     chiller_kw = advance_water(d, heat_kj / dt_s, cdu_kw, dt_s, outdoor_c)
     advance_electricity(d, chiller_kw, dt_s, carbon_kgco2_per_kwh)
     if s.calm_step_ms:
         moved = (s.rack_inlet_c - inlet_c, s.rack_air_c - air_c, s.loop_supply_c - water_c)
         s.temp_moved_k[...] = np.max([np.abs(change).max(axis=1) for change in moved], axis=0)
+        if d.heat.present:
+            chips = GPU_CALM_WEIGHT * np.abs(s.gpu_c - gpu_c).max(axis=1)
+            np.maximum(s.temp_moved_k, chips, out=s.temp_moved_k)
 
 
 def stored_heat_kj(site_plenum_kj_per_k: Array, s: State) -> Array:

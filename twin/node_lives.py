@@ -78,7 +78,7 @@ def _end_phases(d: Derived) -> None:
         dry = (s.cdu_off != 0).take(np.maximum(plant.rack_cdu, 0), axis=1) & (plant.rack_cdu >= 0)
         cool &= ~dry
     if cool.any():
-        start(d, (s.node_phase == STOPPED) & cool.take(d.site.node_rack, axis=1))
+        start(d, (s.node_phase == STOPPED) & cool.take(d.site.node_rack, axis=1) & d.heat.may_start())
 
 
 def _come_up(d: Derived, rows: NDArray[np.int64]) -> None:

@@ -31,6 +31,7 @@ def refresh_power(d: Derived, rows: Rows) -> None:
     # a cap of 1 means no cap: a member whose nodes draw more than the site file says is not held at its peak
     cap_frac = s.node_cap_frac[rows]
     cap_kw = np.where(cap_frac >= 1.0, np.inf, cap_frac * site.node_peak_kw)
+    demand, cap_kw = d.heat.limit(rows, demand, cap_kw)
     powered = on | (phase == STARTING)
     whole = all_supplied(d, rows)
     live = s.node_psu_ok[rows] if whole else supplies_live(d, rows)
@@ -38,6 +39,7 @@ def refresh_power(d: Derived, rows: Rows) -> None:
         braked = site.chain.node_psu_brake & (live > 0) & (live < site.psu_per_node) & (site.node_psu_rated_kw > 0.0)
         cap_kw = np.where(braked, np.minimum(cap_kw, site.node_psu_rated_kw * live), cap_kw)
     drawn = np.where(powered, np.minimum(demand, cap_kw), 0.0)
+    d.heat.refresh(rows, drawn, demand)
     if whole:
         d.node_short[rows] = False
     else:
@@ -50,7 +52,8 @@ def refresh_power(d: Derived, rows: Rows) -> None:
     d.rack_kw[rows], d.hall_kw[rows] = rack_kw, segment_sum(rack_kw, lay.hall_racks)
     if site.chain.two_sided:
         load_sides(d, rows, node_kw, rack_kw, whole)
-    on_frac = segment_sum(powered.astype(np.float64), lay.rack_nodes) / lay.nodes_per_rack
+    moved = d.heat.air_share(rows, powered.astype(np.float64))
+    d.air_frac[rows] = segment_sum(moved, lay.rack_nodes) / lay.nodes_per_rack
     d.stopped_in_rack[rows] = segment_sum((phase == STOPPED).astype(np.float64), lay.rack_nodes)
     # the least margins in each rack: while they hold, no node of it can cross
     running = np.where(on, s.node_fails_at[rows], np.inf)
@@ -59,7 +62,6 @@ def refresh_power(d: Derived, rows: Rows) -> None:
     d.rack_stop_c[rows] = segment_min(stop_c, lay.rack_nodes)
     ends = np.where((phase == STARTING) | (phase == FAILED), s.node_until_ms[rows], NEVER_MS)
     d.next_up_ms[rows] = ends.min(axis=1)
-    d.on_frac[rows] = on_frac
     refresh_jobs(d, rows)
     refresh_air(d, rows)
     d.power_dirty[rows] = False

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from plant import gpu
 from twin import jobs as J
 from twin.fabric import refresh_traffic
 from twin.layout import Array, Rows
@@ -67,11 +68,22 @@ def refresh_jobs(d: Derived, rows: Rows) -> None:
         )  # fmt: skip
     slowest = slowest[rows]
     speed = np.where(slowest < 1.0, slowest ** s.jobs.cap_exponent[d.live], 1.0)
+    if len(d.live) and s.gpu_mem_slow.any():
+        speed = speed * _bandwidth(d, rows)
     if d.fabric.net.present:
         refresh_traffic(d, rows)
         speed = np.minimum(speed, d.fabric.job_share[rows])  # a gang computes no faster than it is told of its mates
     d.speed[rows] = np.where(phase == J.RUNNING, speed, 0.0)
     _refresh_service(d, rows)
+
+
+def _bandwidth(d: Derived, rows: Rows) -> Array:
+    """Return what hot memory leaves of the speed of each live job: its slowest member holds all others up."""
+    s, good = d.state, np.zeros(d.live_phase.shape)
+    d.kernels.slowest(
+        d.numbers(rows), d.live, s.job_phase, d.slot_start, s.slot_node, d.heat.bandwidth_ok(), good
+    )  # fmt: skip
+    return np.where(good[rows] < 1.0, gpu.bandwidth_speed_frac(s.jobs.cap_exponent[d.live]), 1.0)
 
 
 def _refresh_service(d: Derived, rows: Rows) -> None:

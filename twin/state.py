@@ -129,4 +129,6 @@ def axis_shape(site: Site, jobs: Jobs, axis: str) -> tuple[int, ...]:
         return (len(jobs),)
     if axis == "slot":
         return (int(jobs.slot_start[-1]),)
+    if axis == "gpu_node":
+        return (len(site.gpus.node),)
     return (len(site.components(axis)),)

@@ -35,15 +35,33 @@ def _write_cause(state: State, site: Site, world: ResolvedIncident, cause: Resol
             cooling_story.write_cause(state, site, world, cause, component, back_ms)
         elif cause.kind in POWER_FAULTS:
             power_story.write_cause(state, world, cause, component, back_ms)
+        elif cause.kind == "fan_fails":
+            _fans(state, site, world, cause, component, back_ms)
         elif cause.kind in NETWORK_FAULTS:
             _network(state, site, cause, component, at_ms, back_ms)
         else:
             raise IncidentFileError(
                 f"incident {world.id}: cause {cause.name}",
                 f"kind '{cause.kind}', which the twin cannot play yet",
-                "loop_airlock " + " ".join((*COOLING_FAULTS, *POWER_FAULTS, *NETWORK_FAULTS)),
+                "loop_airlock fan_fails " + " ".join((*COOLING_FAULTS, *POWER_FAULTS, *NETWORK_FAULTS)),
                 "describe the cause by one of these",
             )
+
+
+def _fans(state: State, site: Site, world: ResolvedIncident, cause: ResolvedCause, node: str, back_ms: int) -> None:
+    """The fans of a node fail; severity is the share of their air that is lost."""
+    fans = site.gpus.node[site.gpus.has_fans]
+    if site.index("node", node) not in fans:
+        raise IncidentFileError(
+            f"incident {world.id}: cause {cause.name}",
+            f"node '{node}' has no fans of its own in site '{site.name}'",
+            "a node whose type has a fans table",
+            "add [node_type.fans], or let its type be like one of data/node_types",
+        )
+    fail_ms = world.at_ms(cause.at_min)
+    phase, at_ms = ("wear", world.at_ms(cause.onset_min)) if cause.onset_min < cause.at_min else ("fail", fail_ms)
+    data = {"lost_frac": cause.severity, "fail_ms": fail_ms, "replaced_ms": back_ms}
+    state.agenda.add(at_ms, "fan", node, phase, data)
 
 
 def _network(state: State, site: Site, cause: ResolvedCause, component: str, at_ms: int, back_ms: int) -> None:
