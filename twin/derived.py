@@ -85,9 +85,9 @@ class Derived:
         self.source_kw, self.pdu_kw = np.zeros((m, sources)), np.zeros((m, len(site.chain.pdu_ids)))
         self.feed_kw, self.ups_load_kw = np.zeros((m, len(site.feed_ids))), np.zeros((m, len(site.ups_ids)))
         self.generator_load_frac = np.zeros((m, len(site.chain.generator_ids)))
-        self.pdu_busy, self.node_short = False, np.zeros(m, dtype=bool)
+        self.ups_over, self.pdu_busy, self.node_short = False, False, np.zeros(m, dtype=bool)
         self.pdu_warm = bool(self.state.pdu_heat.any() or self.state.pdu_until_ms.any())
-        self.dark = any_dark(self)
+        self.dark, self.look_dark = any_dark(self), False
         self.supply, self.supply_dirty = supply_of(self), False
         self.rack_step = thermal.RackStep(*(np.zeros((m, racks)) for _ in range(6)))
         self.load_dirty, self.power_dirty = np.ones(m, dtype=bool), np.ones(m, dtype=bool)

@@ -67,6 +67,7 @@ def ups_flows(d: Derived, dt_s: float) -> UpsFlows:
     """Return the powers of each UPS, its batteries advanced by dt_s."""
     site, s, chain = d.site, d.state, d.site.chain
     loads = ups_loads(d)
+    d.ups_load_kw, d.ups_over = loads, bool((loads > site.ups_rated_kw).any())
     losses = site.ups_loss0, site.ups_loss1, site.ups_loss2
     if d.supply.quiet and not chain.ups_mixed:
         loss = power.ups_loss_kw(loads, site.ups_rated_kw, *losses)
@@ -146,7 +147,6 @@ def _advance_generators(
     """Count what generators give, at their own carbon intensity; remember what each carries of its rating."""
     s, chain = d.state, d.site.chain
     d.feed_kw = feed_loads(d, flows, hall_kw, loop_kw)
-    d.ups_load_kw = flows.load_kw
     if not len(chain.generator_ids):
         return
     runs = s.generator_phase == GEN_RUNNING

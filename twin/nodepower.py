@@ -45,6 +45,7 @@ def refresh_power(d: Derived, rows: Rows) -> None:
     else:
         d.drawn_kw[rows] = drawn
         watch_nodes(d, rows, drawn, live)
+    d.look_dark = d.dark or bool(d.node_short.any())
     node_kw = power.psu_input_kw(drawn, site.node_psu_rated_kw, live.astype(np.float64), site.chain.psu_loss)
     ratio = power.cap_speed_frac(demand, cap_kw, site.node_peak_kw, np.ones(1))
     d.node_kw[rows], d.node_ratio[rows] = node_kw, np.where(on, ratio, 0.0)

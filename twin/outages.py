@@ -19,7 +19,17 @@ from twin.electricity import ups_loads
 from twin.node_lives import start
 from twin.nodephase import DARK, FAILED, ON, STARTING
 from twin.placement import interrupt
-from twin.supply import GEN_FAILED, GEN_RUNNING, GEN_STANDBY, GEN_STARTING, Supply, supplies_live, too_few
+from twin.supply import (
+    GEN_FAILED,
+    GEN_RUNNING,
+    GEN_STANDBY,
+    GEN_STARTING,
+    Supply,
+    any_dark,
+    is_sound,
+    supplies_live,
+    too_few,
+)
 from twin.world import World
 
 Ints = NDArray[np.int64]
@@ -33,15 +43,15 @@ UNDERVOLTAGE_S = 0.5  # IT without a UPS rides out a deep sag so long (ITIC: 0.0
 IT_HOLD_IN_FRAC = 0.7
 
 
-def change(w: World, at_ms: int, act: Callable[[], None]) -> None:
-    """Let `act` change feeds, UPS, generators or breakers in State, and let everything follow at once."""
+def change(w: World, at_ms: int, rows: Ints, act: Callable[[], None]) -> None:
+    """Let `act` change feeds, UPS, generators or breakers of some rows in State, and let everything follow at once."""
     d = w.derived
     d.refresh()
     before = d.supply
     act()
     d.mark_supply()
     d.refresh()
-    darken(d)
+    darken(d, rows)
     _follow(w, before, d.supply, at_ms)
 
 
@@ -62,52 +72,71 @@ def _follow(w: World, before: Supply, after: Supply, at_ms: int) -> None:
                 power_back(w, kind, np.array([i]), back, at_ms)
 
 
-def darken(d: Derived) -> None:
-    """Nodes with too few supplies for what they draw lose power; dark ones start again once enough are back."""
+def darken(d: Derived, rows: Ints) -> None:
+    """Nodes with too few supplies for what they draw lose power; dark ones start again once enough are back.
+
+    Only these rows are looked at, as they were computed last: a row meets its fate at the same instant alone and in a
+    block.
+    """
     s = d.state
-    d.refresh()
-    if d.node_short.any():
-        live = supplies_live(d, slice(None))
-        drawn = np.where((s.node_phase == ON) | (s.node_phase == STARTING), d.drawn_kw, 0.0)
-        dark = too_few(d, drawn, live) & (s.node_phase != DARK) & (s.node_phase != FAILED)
-        if dark.any():
-            s.node_phase[dark] = DARK
-            interrupt(d, dark)
-            d.mark(np.flatnonzero(dark.any(axis=1)))
-            d.dark = True
+    short = rows[d.node_short[rows]]
+    if len(short):
+        phase = s.node_phase[short]
+        drawn = np.where((phase == ON) | (phase == STARTING), d.drawn_kw[short], 0.0)
+        hit = too_few(d, drawn, supplies_live(d, short)) & (phase != DARK) & (phase != FAILED)
+        if hit.any():
+            dark = np.zeros(s.node_phase.shape, dtype=bool)
+            dark[short] = hit
+            _lose_power(d, dark)
     if d.dark:
-        there = s.node_phase == DARK
-        back = there & (supplies_live(d, slice(None)) >= d.site.chain.node_psu_boot)
-        if back.any():
-            start(d, back)
-        d.dark = bool((there & ~back).any())
+        there = np.zeros(s.node_phase.shape, dtype=bool)
+        there[rows] = (s.node_phase[rows] == DARK) & (supplies_live(d, rows) >= d.site.chain.node_psu_boot)
+        if there.any():
+            start(d, there)
+        d.dark = any_dark(d)
+
+
+def _lose_power(d: Derived, dark: Flags) -> None:
+    """These nodes (M, N) go dark and lose what ran on them."""
+    d.state.node_phase[dark] = DARK
+    interrupt(d, dark)
+    d.mark(np.flatnonzero(dark.any(axis=1)))
+    d.dark = True
 
 
 def cross_power(w: World, dt_s: float) -> None:
     """Let batteries run out, inverters and breakers trip and be closed, generators be mended; all on the grid."""
-    d, s = w.derived, w.state
+    d = w.derived
+    amiss = not d.supply.quiet or d.ups_over
+    if d.look_dark:
+        d.look_dark = False
+        darken(d, d.all_rows)
     if d.pdu_busy or d.pdu_warm:
         _cross_breakers(w, dt_s)
-    if not d.supply.quiet or d.supply_dirty:
+    if amiss:
         _cross_ups(w, dt_s)
         _cross_generators(w)
-        if not _same_output(d):
-            change(w, s.grid_ms, _nothing)
-        d.mark_supply()  # quiet again once batteries are full and all is mended
-    if d.node_short.any() or d.dark or d.power_dirty.any():
-        darken(d)
+        empty = _changed_output(d)
+        if empty.any():
+            change(w, w.state.grid_ms, _rows(empty), _nothing)
+        if is_sound(d):
+            d.mark_supply()  # quiet again: batteries are full and all is mended
+
+
+def _rows(flags: Flags) -> Ints:
+    return np.flatnonzero(flags.any(axis=1))
 
 
 def _nothing() -> None:
     """Only look again: a battery ran out."""
 
 
-def _same_output(d: Derived) -> bool:
-    """Tell whether batteries still hold what the supply says."""
+def _changed_output(d: Derived) -> Flags:
+    """Tell which UPS (M, U) no longer give what the supply says: their battery ran out."""
     s = d.state
     able = (s.ups_modules_ok > 0) & ~s.ups_bypass
     out = np.where(able, d.supply.ups_in | (s.ups_battery_kwh > 0.0), d.supply.ups_in)
-    return bool(np.array_equal(out, d.supply.ups_out))
+    return np.asarray(out != d.supply.ups_out)
 
 
 def _cross_breakers(w: World, dt_s: float) -> None:
@@ -122,7 +151,7 @@ def _cross_breakers(w: World, dt_s: float) -> None:
             until = s.grid_ms + (chain.pdu_reset_s * 1000.0).astype(np.int64)
             s.pdu_until_ms[...] = np.where(tripped, until, s.pdu_until_ms)
 
-        change(w, s.grid_ms, act)
+        change(w, s.grid_ms, _rows(tripped | closed), act)
     d.pdu_warm = bool(s.pdu_heat.any() or s.pdu_until_ms.any())
 
 
@@ -143,7 +172,7 @@ def _cross_ups(w: World, dt_s: float) -> None:
         def act() -> None:
             s.ups_bypass[...] = (s.ups_bypass | trips) & ~back
 
-        change(w, s.grid_ms, act)
+        change(w, s.grid_ms, _rows(trips | back), act)
 
 
 def _cross_generators(w: World) -> None:
@@ -162,7 +191,7 @@ def _cross_generators(w: World) -> None:
             s.generator_phase[over] = GEN_FAILED
             s.generator_until_ms[over] = s.grid_ms + int(GENERATOR_MEND_S * 1000)
 
-        change(w, s.grid_ms, act)
+        change(w, s.grid_ms, _rows(over | mended), act)
 
 
 def generators_asked(d: Derived) -> Flags:
@@ -184,7 +213,7 @@ def set_feed(w: World, f: int, rows: Ints, works: bool, at_ms: int, sides: tuple
     def act() -> None:
         s.feed_ok[rows, f] = works
 
-    change(w, at_ms, act)
+    change(w, at_ms, rows, act)
     asked = generators_asked(d)
     for g in np.flatnonzero(chain.generator_feed.any(axis=1)):
         if not works and (asked[rows, g] & (s.generator_phase[rows, g] == GEN_STANDBY)).any():
@@ -224,7 +253,7 @@ def set_generator(w: World, g: int, rows: Ints, was: int, phase: int, at_ms: int
         mine = rows[s.generator_phase[rows, g] == was]
         s.generator_phase[mine, g] = phase
 
-    change(w, at_ms, act)
+    change(w, at_ms, rows, act)
 
 
 def fail_generator(w: World, g: int, rows: Ints, at_ms: int, mended_ms: int) -> None:
@@ -235,7 +264,7 @@ def fail_generator(w: World, g: int, rows: Ints, at_ms: int, mended_ms: int) -> 
         s.generator_phase[rows, g] = GEN_FAILED
         s.generator_until_ms[rows, g] = mended_ms
 
-    change(w, at_ms, act)
+    change(w, at_ms, rows, act)
 
 
 # --- UPS and sags -----------------------------------------------------------------------------
@@ -248,7 +277,7 @@ def set_modules(w: World, u: int, rows: Ints, more: int, at_ms: int) -> None:
     def act() -> None:
         s.ups_modules_ok[rows, u] = np.clip(s.ups_modules_ok[rows, u] + more, 0, most)
 
-    change(w, at_ms, act)
+    change(w, at_ms, rows, act)
 
 
 def sag(w: World, f: int, rows: Ints, depth_frac: float, lasts_s: float, at_ms: int) -> None:
@@ -307,7 +336,4 @@ def _drop_unprotected(w: World, f: int, rows: Ints) -> None:
         dead &= ~live | (source < 0) | hit.take(np.maximum(source, 0), axis=1)
     nodes = dead.take(w.site.node_rack, axis=1) & ((s.node_phase == ON) | (s.node_phase == STARTING))
     if nodes.any():
-        s.node_phase[nodes] = DARK
-        interrupt(d, nodes)
-        d.mark(np.flatnonzero(nodes.any(axis=1)))
-        d.dark = True
+        _lose_power(d, nodes)

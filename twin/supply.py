@@ -59,36 +59,30 @@ def refresh_supply(d: Derived) -> None:
 
 def supply_of(d: Derived) -> Supply:
     """Return the supply of a state."""
-    site, s, chain = d.site, d.state, d.site.chain
+    s, chain = d.state, d.site.chain
     live, utility = feeds_live(chain, s.feed_ok, s.generator_phase == GEN_RUNNING)
     on = feed_of(chain.ups_order, s.ups_on_feed, live)
     fed = (on >= 0) | (chain.ups_order < 0).all(axis=1)
     able = (s.ups_modules_ok > 0) & ~s.ups_bypass
     out = np.where(able, fed | (s.ups_battery_kwh > 0.0), fed)
     a, b = sides_live(chain, np.concatenate([out, live], axis=1), s.pdu_until_ms > 0)
-    sound = bool(
-        s.feed_ok.all()
-        and (s.ups_modules_ok == site.ups_modules).all()
-        and not s.ups_bypass.any()
-        and not s.ups_heat.any()
-        and not (s.generator_phase > GEN_STANDBY).any()
-        and (s.ups_battery_kwh >= site.ups_battery_kwh).all()
-        and not (s.pdu_until_ms > 0).any()
-    )
     has_b = chain.rack_source[:, 1] >= 0
     whole: Flags = np.asarray(a.all(axis=1) & (b | ~has_b).all(axis=1))
-    return Supply(
-        live,
-        utility,
-        on,
-        fed,
-        out,
-        a,
-        b,
-        whole,
-        sound,
-        _machines(d, live),
-        feed_of(chain.loop_order, s.loop_on_feed, live),
+    loop_on = feed_of(chain.loop_order, s.loop_on_feed, live)
+    return Supply(live, utility, on, fed, out, a, b, whole, is_sound(d), _machines(d, live), loop_on)
+
+
+def is_sound(d: Derived) -> bool:
+    """Tell whether nothing is amiss in any member: feeds, modules, batteries, generators, breakers."""
+    s = d.state
+    return bool(
+        s.feed_ok.all()
+        and (s.ups_modules_ok == d.site.ups_modules).all()
+        and not s.ups_bypass.any()
+        and not s.ups_heat.any()
+        and not s.generator_phase.any()
+        and (s.ups_battery_kwh >= d.site.ups_battery_kwh).all()
+        and not s.pdu_until_ms.any()
     )
 
 
