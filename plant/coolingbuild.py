@@ -52,10 +52,9 @@ def cooling_plant(file: SiteFile, parts: dict[str, Any]) -> None:
     made: dict[str, Any] = {key: parts.pop(key) for key in ("rack_cdu", "rack_liquid_frac", "rack_plate_kw_per_k")}
     made |= _units(file, parts) | _pumps(file) | _controls(file, parts) | _free(file)
     made |= _cdus(file, parts, made) | _recirculation(file, parts) | _staff(file) | _structure(file, parts)
-    water = made["loop_pumps"][parts["hall_loop"]] > 0
     one_by_one = np.zeros(len(parts["hall_ids"]), dtype=np.bool_)
     one_by_one[parts["unit_hall"][made["unit_dx"] | np.isfinite(made["unit_capacity_kw"])]] = True
-    made["hall_detail"] = one_by_one | water
+    made["hall_detail"] = one_by_one
     regions = [region.id for region in file.region]
     made["loop_region"] = _ints(regions.index(loop.id.split("/")[0]) for loop in file.loop)
     made["loop_flow_kw_per_k"] = loop_design_kw(parts, made) / DESIGN_RANGE_K

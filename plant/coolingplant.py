@@ -31,7 +31,7 @@ class CoolingPlant:
     """From power back to full air flow."""
 
     hall_detail: Flags
-    """Units of this hall are computed one by one: one has a capacity or compressor, or its loop has pumps."""
+    """Units of this hall are computed one by one: one has a capacity or a compressor of its own."""
     hall_structure_kj_per_k: Floats
     """Heat capacity of walls, floor and steel, 0 without such a node."""
     hall_structure_kw_per_k: Floats

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from plant import cooling, power
+from plant import chillers, cooling, power, water
 from plant.gpubuild import design_fan_kw, law_peak_kw, node_curves
 from plant.sitefile import NodeType
 
@@ -51,42 +51,68 @@ def node_design_kw(node: NodeType, util_frac: float) -> float:
 def design_pue(parts: Mapping[str, Any], region: int) -> DesignEnergy:
     """Energy of one region at design utilisation and mean outdoor temperature; `.pue` is the ratio.
 
-    `parts` are the arrays of a `Site` by name (`vars(site)` will do). A loop or UPS shared with another region counts
-    by its share of IT power.
+    `parts` are the arrays of a `Site` by name (`vars(site)` will do). A UPS shared with another region counts by its
+    share of IT power, a loop where its id says that it stands.
     """
+    plant = parts["cooling"]
+    outdoor_c = float(parts["region_outdoor_c"][region])
+    loop_kw = np.bincount(plant.cdu_loop, _cdu_heat_kw(parts), len(parts["loop_ids"]))
     sums = np.zeros(5)
     for hall in np.flatnonzero(parts["hall_region"] == region):
-        sums += _hall_energy(parts, int(hall))
+        it_kw, loss_kw, fan_kw, water_kw, dx_kw = _hall_energy(parts, int(hall))
+        loop_kw[parts["hall_loop"][hall]] += water_kw
+        sums += np.array([it_kw, loss_kw, fan_kw, 0.0, dx_kw])
+    for loop in np.flatnonzero(plant.loop_region == region):
+        pump_kw = float(parts["loop_pump_kw"][loop])
+        sums[3] += pump_kw + float(plant.cdu_pump_kw[plant.cdu_loop == loop].sum())
+        sums[4] += _loop_electric_kw(parts, int(loop), float(loop_kw[loop]) + pump_kw, outdoor_c)
     return DesignEnergy(*(float(value) for value in sums))
 
 
-def _hall_energy(parts: Mapping[str, Any], hall: int) -> Any:
-    """(IT, UPS loss, fans, pumps, chillers) of one hall [kW]."""
-    it_kw = float(parts["hall_design_kw"][hall])
+def _cdu_heat_kw(parts: Mapping[str, Any]) -> Any:
+    """Heat that each CDU gives its loop at the design point [kW]."""
+    plant, on = parts["cooling"], parts["cooling"].rack_cdu >= 0
+    liquid = (parts["rack_design_kw"] * plant.rack_liquid_frac)[on]
+    return np.bincount(plant.rack_cdu[on], liquid, len(plant.cdu_ids)) + plant.cdu_pump_kw
+
+
+def _hall_energy(parts: Mapping[str, Any], hall: int) -> tuple[float, float, float, float, float]:
+    """(IT, UPS loss, fans, heat into the water, compressors of CRACs) of one hall [kW]."""
+    plant, it_kw = parts["cooling"], float(parts["hall_design_kw"][hall])
     outdoor_c = float(parts["region_outdoor_c"][parts["hall_region"][hall]])
     racks, mine = parts["rack_hall"] == hall, parts["unit_hall"] == hall
-    cold = float((parts["rack_flow_kw_per_k"] * (1.0 - parts["rack_recirc_frac"]))[racks].sum())
-    speed_frac = min(1.0, cold / float(parts["unit_flow_kw_per_k"][mine].sum()))
+    fresh = 1.0 - parts["rack_recirc_frac"] - plant.rack_drawn_frac
+    cold = float((parts["rack_flow_kw_per_k"] * fresh)[racks].sum())
+    flow = parts["unit_flow_kw_per_k"][mine]
+    speed_frac = min(1.0, cold / float(flow.sum()))
     fan_kw = float(parts["unit_fan_kw"][mine].sum()) * speed_frac**3
-    hot_c = float(parts["hall_supply_c"][hall]) + it_kw / cold
+    air_kw = it_kw - float((parts["rack_design_kw"] * plant.rack_liquid_frac)[racks].sum())
+    hot_c = float(parts["hall_supply_c"][hall]) + air_kw / cold
     wall_kw = float(parts["hall_wall_kw_per_k"][hall]) * (hot_c - outdoor_c)
-    pump_kw = float(parts["loop_pump_kw"][parts["hall_loop"][hall]]) * _share(parts, hall, "hall_loop")
-    chiller_kw = (it_kw + fan_kw - wall_kw + pump_kw) / _loop_cop(parts, int(parts["hall_loop"][hall]), outdoor_c)
-    return np.array([it_kw, _ups_loss_kw(parts, hall), fan_kw, pump_kw, chiller_kw])
+    unit_kw = (air_kw + fan_kw - wall_kw) * flow / float(flow.sum())
+    dx = plant.unit_dx[mine]
+    cop = cooling.chiller_cop(plant.unit_cop[mine], plant.unit_cop_per_k[mine], np.array(outdoor_c))
+    return it_kw, _ups_loss_kw(parts, hall), fan_kw, float(unit_kw[~dx].sum()), float((unit_kw / cop)[dx].sum())
 
 
-def _share(parts: Mapping[str, Any], hall: int, group: str) -> float:
-    """Share of this hall in the IT power of all halls of its loop or UPS."""
-    it = parts["hall_design_kw"]
-    return float(it[hall] / it[parts[group] == parts[group][hall]].sum())
-
-
-def _loop_cop(parts: Mapping[str, Any], loop: int, outdoor_c: float) -> float:
-    """COP of the chillers in service at an outdoor temperature."""
-    first = np.flatnonzero((parts["chiller_loop"] == loop) & ~parts["chiller_standby"])[0]
-    return float(
-        cooling.chiller_cop(parts["chiller_cop"][first], parts["chiller_cop_per_k"][first], np.array(outdoor_c))
+def _loop_electric_kw(parts: Mapping[str, Any], loop: int, heat_kw: float, outdoor_c: float) -> float:
+    """Power of free cooling and of the chillers in service of one loop that take heat_kw [kW]."""
+    plant, at = parts["cooling"], slice(loop, loop + 1)
+    heat, supply, out = np.array([heat_kw]), parts["loop_supply_c"][at], np.array([outdoor_c])
+    back_c = water.return_c(supply, heat, np.ones(1), plant.loop_flow_kw_per_k[at])
+    most_kw = water.free_cooling_kw(
+        back_c, out, plant.free_capacity_kw[at], plant.free_approach_k[at], plant.free_range_k[at], np.ones(1)
     )
+    free = np.minimum(most_kw, heat)
+    fan_kw = cooling.fan_power_kw(plant.free_fan_kw[at], free / np.maximum(plant.free_capacity_kw[at], 1e-9))
+    duty = np.flatnonzero((parts["chiller_loop"] == loop) & ~parts["chiller_standby"])
+    cop = cooling.chiller_cop(parts["chiller_cop"][duty[:1]], parts["chiller_cop_per_k"][duty[:1]], out)
+    if not plant.loop_controlled[loop]:
+        return float((fan_kw + (heat - free) / cop)[0])
+    derate = chillers.ambient_capacity_frac(out, plant.loop_design_outdoor_c[at], plant.loop_derate_per_k[at])
+    capacity = parts["chiller_capacity_kw"][duty].sum() * derate
+    share = chillers.part_load_power_frac((heat - free) / capacity, plant.loop_part_load[at])
+    return float((fan_kw + capacity / cop * share)[0])
 
 
 def _ups_loss_kw(parts: Mapping[str, Any], hall: int) -> float:

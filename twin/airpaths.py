@@ -47,9 +47,8 @@ def _refresh_halls(d: Derived, rows: Rows, flow: Array) -> None:
     d.hall_by_unit[rows] = plant.hall_detail
     if held.any():
         _hold_fans(d, rows, held, wanted, fresh)
-    elif plant.has_detail:
+    elif plant.has_detail or plant.has_pumps:
         d.unit_air[rows] = np.where(running, s.unit_flow_kw_per_k[rows], 0.0) * speed.take(d.site.unit_hall, axis=1)
-    d.any_by_unit = bool(d.hall_by_unit.any())
 
 
 def _hold_fans(d: Derived, rows: Rows, held: NDArray[np.bool_], wanted: Array, fresh: Array) -> None:

@@ -18,8 +18,9 @@ MAX_AIR_COURANT = 0.5  # explicit hot-aisle step stays well inside its stability
 
 def air_parts(d: Derived, dt_s: float) -> int:
     """Return into how many parts the air side must split a step; depends on the site alone."""
-    flow = np.bincount(d.site.rack_hall, d.site.rack_flow_kw_per_k, len(d.site.hall_ids)).max()
-    return max(1, int(np.ceil(dt_s * flow / d.site.hall_plenum_kj_per_k.min() / MAX_AIR_COURANT)))
+    flow = np.bincount(d.site.rack_hall, d.site.rack_flow_kw_per_k, len(d.site.hall_ids))
+    fastest_per_s = float((flow / d.site.hall_plenum_kj_per_k).max())
+    return max(1, int(np.ceil(dt_s * fastest_per_s / MAX_AIR_COURANT - 1e-9)))
 
 
 def advance_air(d: Derived, dt_s: float, outdoor_c: Array, liquid_kw: Array | None = None) -> Array:
@@ -83,10 +84,10 @@ def _one_by_one(
 def _into_structure(d: Derived, dt_s: float) -> Array:
     """Warm walls, floor and steel from the hot-side air; return the heat they took from each hall [kJ]."""
     s, plant = d.state, d.site.cooling
-    frac = thermal.structure_frac(s.hall_structure_kj_per_k, plant.hall_structure_kw_per_k, dt_s)
+    if dt_s != d.structure_dt_s:
+        d.structure_frac = thermal.structure_frac(s.hall_structure_kj_per_k, plant.hall_structure_kw_per_k, dt_s)
+        d.structure_dt_s = dt_s
+    frac = d.structure_frac
     heat_kj = thermal.structure_heat_kj(s.hall_hot_c, s.hall_structure_c, s.hall_structure_kj_per_k, frac)
-    there = s.hall_structure_kj_per_k > 0.0
-    s.arrays["hall_structure_c"] = s.hall_structure_c + np.where(
-        there, heat_kj / np.where(there, s.hall_structure_kj_per_k, 1.0), 0.0
-    )
+    s.arrays["hall_structure_c"] = s.hall_structure_c + heat_kj / np.maximum(s.hall_structure_kj_per_k, 1e-9)
     return heat_kj

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from plant import chillers
 from twin import cooling_effects as effects
 from twin.cooling_bits import CHILLER_ON, COMING_UP, HIGH_PRESSURE, LOW_FLOW, STANDBY, STANDING_BY, STARTING
+from twin.ensemble import FOULING_K, LIMIT_SIGMAS
 from twin.layout import segment_sum
 from twin.node_lives import stop_nodes
-from twin.waterside import pump_flow, water_flow_frac
+from twin.waterside import pump_flow
 from twin.world import World
 
 Array = NDArray[np.float64]
@@ -23,6 +24,7 @@ Flags = NDArray[np.bool_]
 FLOW_BACK_FRAC = 0.1  # a low-flow trip is released this much above its threshold [assumed]
 PRESSURE_BACK_LOAD_FRAC = 0.7  # a high-pressure trip once it could carry this load [assumed]
 PRESSURE_BACK_K = 1.0
+FOULING_LIMIT_K = FOULING_K * LIMIT_SIGMAS
 
 
 def watch_cooling(w: World, dt_s: float) -> None:
@@ -47,11 +49,11 @@ def _stand_in(w: World) -> None:
     waiting = s.pump_off == STANDING_BY
     if not waiting.any():
         return
-    able = (s.pump_off == 0) | (s.pump_off == COMING_UP)
-    for loop in np.unique(plant.pump_loop):
-        mine = np.flatnonzero(plant.pump_loop == loop)
-        short = (able[:, mine].sum(axis=1) < plant.loop_pumps[loop]) & ~s.loop_held[:, loop]
-        for p in mine:
+    able = ((s.pump_off == 0) | (s.pump_off == COMING_UP)).astype(np.float64)
+    wanted = (segment_sum(able, w.derived.layout.pump_loops) < plant.loop_pumps) & ~s.loop_held
+    for loop in _rows_of(wanted.any(axis=0)):
+        short = wanted[:, loop]
+        for p in _rows_of(plant.pump_loop == loop):
             rows = _rows_of(short & waiting[:, p])
             if len(rows):
                 effects.start_pump(w, int(p), rows, s.grid_ms)
@@ -61,18 +63,22 @@ def _stand_in(w: World) -> None:
 def _protect(w: World) -> None:
     """Trip chillers that have too little water or condense too hot; release those whose reason is gone."""
     s, d, plant, of = w.state, w.derived, w.site.cooling, w.site.chiller_loop
-    flow = water_flow_frac(d)
     on = s.chiller_phase == CHILLER_ON
-    dry = on & (flow < plant.loop_low_flow_frac).take(of, axis=1)
+    dry = d.water_flow < plant.loop_low_flow_frac
+    if dry.any():
+        _trip(w, on & dry.take(of, axis=1), LOW_FLOW)
     load = d.loop_taken_kw / np.maximum(d.loop_capacity_kw, 1e-9)
-    hot_c = chillers.condensing_c(d.loop_outdoor_c, load, plant.loop_condenser_k).take(of, axis=1) + s.chiller_foul_k
-    hot = on & (hot_c > plant.loop_condensing_trip_c.take(of))
-    for why, found in ((LOW_FLOW, dry), (HIGH_PRESSURE, hot)):
-        if np.any(found):
-            for k in _rows_of(found.any(axis=0)):
-                effects.trip_chiller(w, int(k), _rows_of(found[:, k]), why)
+    hot_c = chillers.condensing_c(d.loop_outdoor_c, load, plant.loop_condenser_k)
+    if (hot_c + FOULING_LIMIT_K > plant.loop_condensing_trip_c).any():
+        single_c = hot_c.take(of, axis=1) + s.chiller_foul_k
+        _trip(w, on & (single_c > plant.loop_condensing_trip_c.take(of)), HIGH_PRESSURE)
     if ((s.chiller_off & (LOW_FLOW | HIGH_PRESSURE)) > 0).any():
         _release(w)
+
+
+def _trip(w: World, found: Flags, why: int) -> None:
+    for k in _rows_of(found.any(axis=0)):
+        effects.trip_chiller(w, int(k), _rows_of(found[:, k]), why)
 
 
 def _release(w: World) -> None:
@@ -92,9 +98,8 @@ def _release(w: World) -> None:
 def _stage(w: World, dt_s: float) -> None:
     """Call one more chiller when load or water has asked for it long enough; let one stop when it is not needed."""
     s, d, plant = w.state, w.derived, w.site.cooling
-    lay = d.layout
-    on = segment_sum((s.chiller_phase == CHILLER_ON).astype(np.float64), lay.loop_chillers)
-    coming = segment_sum((s.chiller_phase == STARTING).astype(np.float64), lay.loop_chillers)
+    on = segment_sum((s.chiller_phase == CHILLER_ON).astype(np.float64), d.layout.loop_chillers)
+    coming = segment_sum((s.chiller_phase == STARTING).astype(np.float64), d.layout.loop_chillers)
     load = np.where(d.loop_capacity_kw > 0.0, d.loop_taken_kw / np.maximum(d.loop_capacity_kw, 1e-9), 1.0)
     above_k = s.loop_supply_c - s.loop_setpoint_c
     ours = plant.loop_controlled & ~s.loop_held & (coming == 0.0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from plant import thermal
 from plant.site import Site
@@ -22,6 +23,15 @@ from twin.nodepower import refresh_power
 from twin.occupancy import refresh_live, refresh_load
 from twin.state import State
 from twin.supply import any_dark, refresh_supply, supply_of
+
+
+class PumpView(NamedTuple):
+    """Flow and pumps running of each loop (M, L), and the phases of pumps and chillers that they follow from."""
+
+    off: NDArray[np.int8]
+    phase: NDArray[np.int8]
+    flow: NDArray[np.float64]
+    running: NDArray[np.float64]
 
 
 class SlotView(NamedTuple):
@@ -79,7 +89,10 @@ class Derived:
         self.loop_capacity_kw, self.loop_outdoor_c = self.loop_taken_kw, np.zeros((1, len(site.loop_ids)))
         self.unit_air, self.cdu_pump_kw = np.zeros((m, len(site.unit_ids))), np.zeros((m, len(site.cdu_ids)))
         self.dx_kw, self.hall_by_unit = np.zeros((m, halls)), np.zeros((m, halls), dtype=bool)
-        self.any_by_unit = False
+        self.by_unit_now, self.any_by_unit = self.hall_by_unit, False
+        self.water_flow = np.ones((m, len(site.loop_ids)))
+        self.pump_view: PumpView | None = None
+        self.structure_frac, self.structure_dt_s = np.zeros((m, halls)), 0.0
         self.facility_kw = np.zeros((m, len(site.region_ids)))
         sources = len(site.ups_ids) + len(site.feed_ids)
         self.source_kw, self.pdu_kw = np.zeros((m, sources)), np.zeros((m, len(site.chain.pdu_ids)))

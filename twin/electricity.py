@@ -102,9 +102,7 @@ def _to_region(d: Derived, values: Array) -> Array:
 def hall_extra_kw(d: Derived, dt_s: float) -> Array:
     """Return the power of the compressors of CRACs and of the pumps of CDUs, by hall [kW]."""
     out = d.dx_kw / dt_s
-    for c, hall in enumerate(d.site.cooling.cdu_hall):
-        out[:, int(hall)] += d.cdu_pump_kw[:, c]
-    return np.asarray(out)
+    return out + gather_sum(d.cdu_pump_kw, d.layout.hall_cdus) if d.site.cooling.has_liquid else out
 
 
 def _hall_lit(d: Derived) -> NDArray[np.bool_]:

@@ -14,6 +14,7 @@ from twin.derived import Derived
 from twin.electricity import advance_electricity
 from twin.liquidside import advance_liquid
 from twin.state import State
+from twin.unitside import find_by_unit
 from twin.waterside import advance_water
 
 Array = NDArray[np.float64]
@@ -27,7 +28,9 @@ def advance(d: Derived, dt_s: float, outdoor_c: Array, carbon_kgco2_per_kwh: Arr
     if s.region_outdoor_k_per_s.any():
         s.region_outdoor_k[...] += s.region_outdoor_k_per_s * dt_s
     liquid_kw, cdu_kw = advance_liquid(d, dt_s) if d.site.cooling.has_liquid else (None, None)
-    d.dx_kw = np.zeros_like(d.dx_kw) if d.any_by_unit else d.dx_kw
+    find_by_unit(d)
+    if d.any_by_unit or d.dx_kw.any():
+        d.dx_kw = np.zeros_like(d.dx_kw)
     inlet_c, air_c, water_c, gpu_c = s.rack_inlet_c, s.rack_air_c, s.loop_supply_c, s.gpu_c
     heat_kj = np.zeros((s.members, len(d.site.hall_ids)))
     parts = air_parts(d, dt_s)

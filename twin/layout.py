@@ -85,11 +85,15 @@ class Layout:
         self.loop_halls = Groups([np.flatnonzero(site.hall_loop == i) for i in range(len(site.loop_ids))])
         self.ups_halls = Groups([np.flatnonzero(site.hall_ups == i) for i in range(len(site.ups_ids))])
         self.region_halls = Groups([np.flatnonzero(site.hall_region == i) for i in range(len(site.region_ids))])
-        loop_region = site.cooling.loop_region
+        plant, loops = site.cooling, len(site.loop_ids)
+        self.pump_loops = segments(plant.pump_loop, loops)
+        self.cdu_racks = Groups([np.flatnonzero(plant.rack_cdu == i) for i in range(len(plant.cdu_ids))])
+        self.loop_cdus = Groups([np.flatnonzero(plant.cdu_loop == i) for i in range(loops)])
+        self.hall_cdus = Groups([np.flatnonzero(plant.cdu_hall == i) for i in range(halls)])
+        loop_region = plant.loop_region
         self.region_loops = Groups([np.flatnonzero(loop_region == g) for g in range(len(site.region_ids))])
         units = np.maximum(np.bincount(site.unit_hall, minlength=halls), 1)
         self.hall_effectiveness = np.bincount(site.unit_hall, site.unit_effectiveness_frac, halls) / units
-        loops = len(site.loop_ids)
         per_loop = np.maximum(np.bincount(site.chiller_loop, minlength=loops), 1)
         self.loop_cop_per_k = np.bincount(site.chiller_loop, site.chiller_cop_per_k, loops) / per_loop
         self.loop_region = np.array([site.hall_region[h[0]] if len(h) else 0 for h in self.loop_halls], dtype=np.int64)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from plant import liquid
 from twin.derived import Derived
+from twin.layout import gather_sum
 
 Array = NDArray[np.float64]
 
@@ -28,10 +29,7 @@ def advance_liquid(d: Derived, dt_s: float) -> tuple[Array, Array]:
     rack_kw = np.zeros((s.members, len(site.rack_ids)))
     rack_kw[:, at] = given
     pump_kw = np.where(runs, plant.cdu_pump_kw, 0.0)
-    into = np.zeros(s.cdu_coolant_c.shape)
-    for c in range(len(plant.cdu_ids)):
-        into[:, c] = given[:, of == c].sum(axis=1)
-    into = into + pump_kw
+    into = gather_sum(rack_kw, d.layout.cdu_racks) + pump_kw
     water_c = s.loop_supply_c.take(plant.cdu_loop, axis=1)
     out = np.where(
         runs,
@@ -42,8 +40,5 @@ def advance_liquid(d: Derived, dt_s: float) -> tuple[Array, Array]:
     )
     s.arrays["cdu_coolant_c"] = s.cdu_coolant_c + (into - out) * dt_s / s.cdu_water_kj_per_k
     s.heat_in_kj[...] += pump_kw.sum(axis=1) * dt_s
-    loops = np.zeros(s.loop_supply_c.shape)
-    for c, loop in enumerate(plant.cdu_loop):
-        loops[:, loop] += out[:, c]
     d.cdu_pump_kw = pump_kw
-    return rack_kw, loops
+    return rack_kw, gather_sum(out, d.layout.loop_cdus)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from plant import chillers, cooling, water
 from twin.cooling_bits import CHILLER_ON, STARTING
-from twin.derived import Derived
+from twin.derived import Derived, PumpView
 from twin.layout import gather_sum, segment_sum
 
 Array = NDArray[np.float64]
@@ -23,7 +23,7 @@ def advance_water(d: Derived, coil_kw: Array, cdu_kw: Array | None, dt_s: float,
     outdoor_l = outdoor_c.take(plant.loop_region, axis=1)
     running = s.chiller_phase == CHILLER_ON
     rated = segment_sum(np.where(running, s.chiller_capacity_kw, 0.0), lay.loop_chillers)
-    flow_frac = water_flow_frac(d)
+    flow_frac = d.water_flow
     capacity = rated * cooling.flow_capacity_frac(flow_frac)
     if plant.has_control:
         capacity = capacity * chillers.ambient_capacity_frac(
@@ -50,9 +50,7 @@ def advance_water(d: Derived, coil_kw: Array, cdu_kw: Array | None, dt_s: float,
 def pump_count(d: Derived, signalled: bool = True) -> Array:
     """Return how many pumps of each loop run (M, L); without `signalled` those that would, had they the run signal."""
     s, plant = d.state, d.site.cooling
-    out = np.zeros((s.members, len(d.site.loop_ids)))
-    for p, loop in enumerate(plant.pump_loop):
-        out[:, loop] += s.pump_off[:, p] == 0
+    out = segment_sum((s.pump_off == 0).astype(np.float64), d.layout.pump_loops)
     if signalled and plant.loop_follows.any():
         on = (s.chiller_phase == CHILLER_ON) | (s.chiller_phase == STARTING)
         asked = segment_sum(on.astype(np.float64), d.layout.loop_chillers)
@@ -70,7 +68,16 @@ def pump_flow(d: Derived, signalled: bool = True) -> Array:
 def water_flow_frac(d: Derived) -> Array:
     """Return the water flow of each loop as a share of nominal: what its pumps move, less what air in it takes away."""
     s = d.state
-    return s.loop_flow_frac * pump_flow(d) if d.site.cooling.has_pumps else s.loop_flow_frac
+    return s.loop_flow_frac * pump_view(d).flow if d.site.cooling.has_pumps else s.loop_flow_frac
+
+
+def pump_view(d: Derived) -> PumpView:
+    """Return flow and running pumps as they are now; computed again only when a pump or chiller changed."""
+    s, seen = d.state, d.pump_view
+    if seen is None or not (np.array_equal(seen.off, s.pump_off) and np.array_equal(seen.phase, s.chiller_phase)):
+        seen = PumpView(s.pump_off.copy(), s.chiller_phase.copy(), pump_flow(d), pump_count(d))
+        d.pump_view = seen
+    return seen
 
 
 def pump_power_kw(d: Derived) -> Array:
@@ -78,7 +85,7 @@ def pump_power_kw(d: Derived) -> Array:
     plant, full_kw = d.site.cooling, d.site.loop_pump_kw
     if not plant.has_pumps:
         return full_kw
-    share = pump_count(d) / np.maximum(plant.loop_pumps, 1)
+    share = pump_view(d).running / np.maximum(plant.loop_pumps, 1)
     return np.where(plant.loop_pumps > 0, full_kw * share, full_kw)
 
 
