@@ -14,7 +14,7 @@ from twin_stories import MINUTE_MS, T0_MS, crisis, tiny
 
 from plant.errors import SnapshotMismatch
 from twin.engine import run
-from twin.kernels import kernels
+from twin.kernels import RackOut, kernels
 
 NODES, HALLS, MEMBERS = 30, 2, 3
 
@@ -115,3 +115,33 @@ def test_fast_kernels_load_neither_scipy_nor_pandas() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert out.stdout.strip() == ""
+
+
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=40, deadline=None)
+def test_nodes_draw_and_watch_the_same(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    idle, peak = rng.uniform(0.1, 0.9, NODES), rng.uniform(1.0, 4.0, NODES)
+    rack_start = np.array([0, 7, 19, NODES], dtype=np.int32)
+    rows = np.array([0, 2])
+    util, scale = rng.uniform(0.0, 1.1, (MEMBERS, NODES)), rng.uniform(0.9, 1.1, (MEMBERS, NODES))
+    cap_frac = rng.choice([0.2, 0.6, 1.0], (MEMBERS, NODES))
+    bend = rng.choice([0.0, 0.5, 1.4], NODES)
+    live, rated = rng.integers(0, 3, (2, NODES)).astype(np.int8), rng.choice([0.0, 2.2], NODES)
+    loss = np.stack([np.full(NODES, c) for c in (0.0284631, -0.0566328, 0.1270706)])
+    phase = rng.integers(0, 5, (MEMBERS, NODES)).astype(np.int8)
+    fails, stop = rng.random((MEMBERS, NODES)), rng.uniform(30.0, 45.0, (MEMBERS, NODES))
+    offset, until = rng.uniform(0.0, 3.0, NODES), rng.integers(0, 10**6, (MEMBERS, NODES))
+    found = []
+    for name in ("numpy", "numba"):
+        k, demand, cap, drawn = kernels(name), *np.empty((3, 2, NODES))
+        k.node_demand(rows, util, idle, peak, bend, scale, cap_frac, demand, cap)
+        node_kw, ratio = np.full((2, MEMBERS, NODES), -1.0)
+        racks, next_up = RackOut(*np.full((5, MEMBERS, 3), -1.0)), np.full(MEMBERS, -1)
+        k.settle_nodes(
+            rows, demand, cap, live, phase, rated, loss, peak, rack_start, fails, stop, offset, until, drawn, node_kw,
+            ratio, racks, next_up,
+        )  # fmt: skip
+        found.append((demand, cap, drawn, node_kw, ratio, *racks, next_up))
+    for plain, fast in zip(*found, strict=True):
+        assert np.allclose(plain, fast, rtol=1e-12, atol=1e-12)

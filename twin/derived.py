@@ -17,7 +17,7 @@ from twin.airpaths import refresh_air
 from twin.fabric import Fabric
 from twin.gpus import GpuHeat
 from twin.jobs import NOT_ARRIVED
-from twin.kernels import kernels
+from twin.kernels import RackOut, kernels
 from twin.layout import Ints, Layout, Rows, some_rows
 from twin.nodepower import refresh_power
 from twin.occupancy import refresh_live, refresh_load
@@ -81,7 +81,11 @@ class Derived:
         self.used_frac, self.util_frac = np.zeros((m, nodes)), np.zeros((m, nodes))
         self.node_kw, self.drawn_kw, self.node_ratio = (np.zeros((m, nodes)) for _ in range(3))
         self.rack_kw, self.rack_flow, self.cold_frac = (np.zeros((m, racks)) for _ in range(3))
-        self.stopped_in_rack, self.rack_fails_at, self.rack_stop_c = (np.zeros((m, racks)) for _ in range(3))
+        self.powered_in_rack, self.stopped_in_rack = np.zeros((m, racks)), np.zeros((m, racks))
+        self.rack_fails_at, self.rack_stop_c = np.zeros((m, racks)), np.zeros((m, racks))
+        self.racks = RackOut(
+            self.rack_kw, self.powered_in_rack, self.stopped_in_rack, self.rack_fails_at, self.rack_stop_c
+        )
         self.hall_kw, self.fan_kw, self.fan_speed, self.unit_flow = (np.zeros((m, halls)) for _ in range(4))
         self.next_up_ms = np.zeros(m, dtype=np.int64)
         self.service_frac, self.lost_gpus, self.demand_total = np.ones(m), np.zeros(m), np.ones(m)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 from functools import lru_cache
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,19 @@ Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 BACKENDS = ("numpy", "numba")
 DEFAULT = "numba"
+
+
+class RackOut(NamedTuple):
+    """What a rack's nodes add up to, each (M, R)."""
+
+    kw: Floats
+    powered: Floats
+    """Nodes that have power and are on or starting."""
+    stopped: Floats
+    fails_at: Floats
+    """Least hazard at which a running node of it fails."""
+    stop_c: Floats
+    """Least inlet temperature at which a powered node of it stops [C]."""
 
 
 class Kernels(Protocol):
@@ -109,6 +122,48 @@ class Kernels(Protocol):
     ) -> None:
         """Find the share of its traffic that the network carries for each running job."""
         ...
+
+    def node_demand(
+        self,
+        rows: Ints,
+        util_frac: Floats,
+        idle_kw: Floats,
+        peak_kw: Floats,
+        concave_frac: Floats,
+        scale: Floats,
+        cap_frac: Floats,
+        demand_out: Floats,
+        cap_out: Floats,
+    ) -> None:
+        """Find what nodes of some rows ask for and what their caps allow [kW], both (rows, N); see plant/power.py."""
+        ...  # fmt: skip
+
+    def settle_nodes(
+        self,
+        rows: Ints,
+        demand_kw: Floats,
+        cap_kw: Floats,
+        live: Any,
+        node_phase: Any,
+        psu_rated_kw: Floats,
+        psu_loss: Floats,
+        peak_kw: Floats,
+        rack_start: Any,
+        fails_at: Floats,
+        stop_c: Floats,
+        offset_k: Floats,
+        until_ms: Ints,
+        drawn_out: Floats,
+        node_kw_out: Floats,
+        ratio_out: Floats,
+        rack_out: RackOut,
+        next_up_out: Ints,
+    ) -> None:
+        """Find what nodes draw, how fast they run, and the sums and least margins of their racks.
+
+        demand_kw, cap_kw, live (supplies) and drawn_out are (rows, N); psu_loss (coefficients, N); the rest is (M, N).
+        """
+        ...  # fmt: skip
 
 
 @lru_cache(maxsize=2)

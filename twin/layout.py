@@ -69,6 +69,7 @@ class Layout:
         self.node_keys = streams.component_keys(site.node_ids)
         self.rack_nodes = segments(site.node_rack, len(site.rack_ids))
         self.nodes_per_rack = np.maximum(np.diff(site.rack_start), 1).astype(np.float64)
+        self.psu_loss = np.stack([np.broadcast_to(c, (len(site.node_ids),)) for c in site.chain.psu_loss]).copy()
         self.hall_racks = segments(site.rack_hall, halls)
         self.hall_units = segments(site.unit_hall, halls)
         self.loop_chillers = segments(site.chiller_loop, len(site.loop_ids))

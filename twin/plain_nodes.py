@@ -1,0 +1,48 @@
+"""The kernels of nodes in plain NumPy: what they ask for, draw, and what their racks must watch (twin/kernels.py)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from plant import power
+from twin.kernels import Floats, Ints, RackOut
+from twin.layout import segment_min, segment_sum, segments
+from twin.nodephase import FAILED, ON, STARTING, STOPPED
+
+NEVER_MS = 2**62
+
+
+def node_demand(
+    rows: Ints, util_frac: Floats, idle_kw: Floats, peak_kw: Floats, concave_frac: Floats, scale: Floats,
+    cap_frac: Floats, demand_out: Floats, cap_out: Floats,
+) -> None:  # fmt: skip
+    """Find what nodes ask for and what their caps allow.
+
+    A cap of 1 means no cap: a member whose nodes draw more than the site file says is not held at its peak.
+    """
+    demand_out[...] = power.node_demand_kw(util_frac[rows], idle_kw, peak_kw, concave_frac) * scale[rows]
+    cap_out[...] = np.where(cap_frac[rows] >= 1.0, np.inf, cap_frac[rows] * peak_kw)
+
+
+def settle_nodes(
+    rows: Ints, demand_kw: Floats, cap_kw: Floats, live: Any, node_phase: Any, psu_rated_kw: Floats,
+    psu_loss: Floats, peak_kw: Floats, rack_start: Any, fails_at: Floats, stop_c: Floats, offset_k: Floats,
+    until_ms: Ints, drawn_out: Floats, node_kw_out: Floats, ratio_out: Floats, rack_out: RackOut, next_up_out: Ints,
+) -> None:  # fmt: skip
+    """Find what nodes draw, how fast they run, and the sums and least margins of their racks."""
+    phase = node_phase[rows]
+    on, powered = phase == ON, (phase == ON) | (phase == STARTING)
+    racks = segments(np.repeat(np.arange(len(rack_start) - 1), np.diff(rack_start)), len(rack_start) - 1)
+    drawn_out[...] = np.where(powered, np.minimum(demand_kw, cap_kw), 0.0)
+    node_kw_out[rows] = power.psu_input_kw(drawn_out, psu_rated_kw, live.astype(np.float64), list(psu_loss))
+    ratio = power.cap_speed_frac(demand_kw, cap_kw, peak_kw, np.ones(1))
+    ratio_out[rows] = np.where(on, ratio, 0.0)
+    rack_out.kw[rows] = segment_sum(node_kw_out[rows], racks)
+    rack_out.powered[rows] = segment_sum(powered.astype(np.float64), racks)
+    rack_out.stopped[rows] = segment_sum((phase == STOPPED).astype(np.float64), racks)
+    rack_out.fails_at[rows] = segment_min(np.where(on, fails_at[rows], np.inf), racks)
+    rack_out.stop_c[rows] = segment_min(np.where(powered, stop_c[rows] - offset_k, np.inf), racks)
+    ends = np.where((phase == STARTING) | (phase == FAILED), until_ms[rows], NEVER_MS)
+    next_up_out[rows] = ends.min(axis=1)
