@@ -98,9 +98,10 @@ def test_traffic_kernels_agree_to_the_bit(seed):
     for name in ("numpy", "numba"):
         k = kernels(name)
         out = np.full((rows, leaves), -1.0), np.full((rows, halls, halls), -1.0), np.full((rows, jobs), -1.0)
-        k.traffic(*table, out[0], out[1])
+        tight = np.zeros(rows, dtype=bool)
+        k.traffic(*table, 10.0 * leaf_share, out[0], out[1], tight)
         k.carried(*table, leaf_share, mask, hall_share, out[2])
-        found.append(out)
+        found.append((*out, np.where(tight, 1.0, [0.0, -1.0, 0.0])))
     for plain, fast in zip(*found, strict=True):
         assert np.array_equal(plain, fast)
         assert (fast[1] == -1.0).all(), "a row that was not asked for was written"

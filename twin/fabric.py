@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +47,9 @@ class Fabric:
             dtype=np.uint64,
         )
         self.traffic_dirty = np.ones(m, dtype=bool)
-        self.whole, self.watch = np.ones(m, dtype=bool), np.zeros(m, dtype=bool)
+        self.whole, self.tight = np.ones(m, dtype=bool), np.zeros(m, dtype=bool)
+        # somebody waits for the network, or did at the last step
+        self.watch: Flags = np.asarray((state.job_stall_ms >= 0).any(axis=1))
         self.fit(0)
         self.next_ms = np.zeros(m, dtype=np.int64)
         self.dirty = np.ones(m, dtype=bool)
@@ -57,7 +59,7 @@ class Fabric:
         """Make room for the jobs that are there now."""
         m = self.state.members
         self.job_share, self.stalled = np.ones((m, live)), np.zeros((m, live), dtype=bool)
-        self.traffic_dirty[...], self.watch[...] = True, False
+        self.traffic_dirty[...] = True
 
     def mark(self, rows: Rows | None = None) -> None:
         """Say that links or switches of some member rows changed."""
@@ -143,24 +145,25 @@ def refresh_traffic(d: Derived, rows: Rows) -> None:
     rows = slice(None) if len(at) == s.members else at
     want = t.net_gb_per_s[d.live]
     table = (at, d.live, s.job_phase, d.slot_start, s.slot_node, f.net.node_leaf, f.net.leaf_hall, want)
-    asked = bool(want.any())
-    if asked:
-        d.kernels.traffic(*table, f.leaf_asked, f.hall_asked)
-    else:
-        f.leaf_asked[rows], f.hall_asked[rows] = 0.0, 0.0
-    enough = f.whole[rows].all() and (f.leaf_asked[rows] <= f.gang_gb_per_s[rows]).all()
-    if enough and not f.hall_asked[rows].any():
-        f.job_share[rows] = 1.0
-    else:
-        f.leaf_share[rows] = N.carried_frac(f.gang_gb_per_s[rows], f.leaf_asked[rows])
-        good = N.rdma_goodput_frac(f.hall_loss[rows])
-        f.hall_share[rows] = N.carried_frac(f.hall_gb_per_s[rows] * good, f.hall_asked[rows])
-        d.kernels.carried(*table, f.leaf_share, f.leaf_mask, f.hall_share, f.job_share)
-    if asked and want.max() > f.port_gb_per_s:
+    d.kernels.traffic(*table, f.gang_gb_per_s, f.leaf_asked, f.hall_asked, f.tight)
+    f.job_share[rows], f.stalled[rows], f.traffic_dirty[rows] = 1.0, False, False
+    slow = at[f.tight[at] | ~f.whole[at]]
+    if len(slow):
+        _slowed(d, slow, (slow, *table[1:]))
+    if want.max() > f.port_gb_per_s:
         f.job_share[rows] = np.minimum(f.job_share[rows], N.carried_frac(np.asarray(f.port_gb_per_s), want))
+
+
+def _slowed(d: Derived, rows: Ints, table: tuple[Any, ...]) -> None:
+    """Compute the shares of rows in which something is short: capacity, a path, or a link between halls."""
+    f = d.fabric
+    f.leaf_share[rows] = N.carried_frac(f.gang_gb_per_s[rows], f.leaf_asked[rows])
+    good = N.rdma_goodput_frac(f.hall_loss[rows])
+    f.hall_share[rows] = N.carried_frac(f.hall_gb_per_s[rows] * good, f.hall_asked[rows])
+    d.kernels.carried(*table, f.leaf_share, f.leaf_mask, f.hall_share, f.job_share)
     standing = (d.live_phase[rows] == RUNNING) & (f.job_share[rows] <= 0.0)
-    f.stalled[rows], f.traffic_dirty[rows] = standing, False
-    f.watch[rows] = standing.any(axis=1) | (s.job_stall_ms[rows].take(d.live, axis=1) >= 0).any(axis=1)
+    f.stalled[rows] = standing
+    f.watch[rows] |= standing.any(axis=1)
 
 
 def moves_gb_per_s(fabric: Fabric, moving: Flags, source: Ints, target: Ints, width: Ints) -> Array:

@@ -99,10 +99,12 @@ class Kernels(Protocol):
         node_leaf: Any,
         leaf_hall: Any,
         want: Floats,
+        leaf_gb_per_s: Floats,
         leaf_out: Floats,
         hall_out: Floats,
+        tight_out: Flags,
     ) -> None:
-        """Add up what running gangs send up from leaves and between halls; want is GB/s of one node (live,)."""
+        """Add up what running gangs send up from leaves and between halls, and tell where that is tight."""
         ...
 
     def carried(

@@ -14,7 +14,7 @@ from twin.plain_traffic import Floats, Ints
 @njit(cache=True, nogil=True)
 def traffic(
     rows: Ints, live: Ints, job_phase: Any, slot_start: Ints, slot_node: Any, node_leaf: Any, leaf_hall: Any,
-    want: Floats, leaf_out: Floats, hall_out: Floats,
+    want: Floats, leaf_gb_per_s: Floats, leaf_out: Floats, hall_out: Floats, tight_out: Any,
 ) -> None:  # fmt: skip
     """Add up what running gangs send up from each leaf and between halls [GB/s]."""
     halls = hall_out.shape[1]
@@ -25,6 +25,7 @@ def traffic(
         row = rows[i]
         leaf_out[row, :] = 0.0
         hall_out[row, :, :] = 0.0
+        tight = False
         for k in range(len(live)):
             job = live[k]
             width = slot_start[job + 1] - slot_start[job]
@@ -47,19 +48,24 @@ def traffic(
                 mates[leaf] = 0
             first = leaf_hall[seen[0]] if met else 0
             if met and of_hall[first] < width:
-                _between(row, pair, of_hall, hall_out)
+                tight = _between(row, pair, of_hall, hall_out) or tight
             for j in range(met):
                 of_hall[leaf_hall[seen[j]]] = 0
+        for leaf in range(leaf_out.shape[1]):
+            tight = tight or leaf_out[row, leaf] > leaf_gb_per_s[row, leaf]
+        tight_out[row] = tight
 
 
 @njit(cache=True, nogil=True)
-def _between(row: int, pair: float, of_hall: Ints, hall_out: Floats) -> None:
-    """Add what a gang that spans halls sends between them."""
-    halls = len(of_hall)
+def _between(row: int, pair: float, of_hall: Ints, hall_out: Floats) -> bool:
+    """Add what a gang that spans halls sends between them; tell whether it is anything."""
+    halls, any_sent = len(of_hall), False
     for a in range(halls):
         for b in range(halls):
             if a != b and of_hall[a] and of_hall[b]:
                 hall_out[row, a, b] += pair * (of_hall[a] * of_hall[b])
+                any_sent = True
+    return any_sent
 
 
 @njit(cache=True, nogil=True)

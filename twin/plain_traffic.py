@@ -25,9 +25,12 @@ def _gang(row: int, job: int, slot_start: Ints, slot_node: Any, node_leaf: Any) 
 
 def traffic(
     rows: Ints, live: Ints, job_phase: Any, slot_start: Ints, slot_node: Any, node_leaf: Any, leaf_hall: Any,
-    want: Floats, leaf_out: Floats, hall_out: Floats,
+    want: Floats, leaf_gb_per_s: Floats, leaf_out: Floats, hall_out: Floats, tight_out: Any,
 ) -> None:  # fmt: skip
-    """Add up what running gangs send up from each leaf (M, L) and between halls (M, H, H) [GB/s]; want is (live,)."""
+    """Add up what running gangs send up from each leaf (M, L) and between halls (M, H, H) [GB/s]; want is (live,).
+
+    A row is tight when a leaf is asked for more than it has, or a link between halls for anything.
+    """
     for row in rows:
         leaf_out[row], hall_out[row] = 0.0, 0.0
         for k in np.flatnonzero((job_phase[row, live] == RUNNING) & (want > 0.0)):
@@ -43,6 +46,7 @@ def traffic(
                 for b, of_b in zip(halls, count, strict=True):
                     if a != b:
                         hall_out[row, a, b] += pair * (of_a * of_b)
+        tight_out[row] = (leaf_out[row] > leaf_gb_per_s[row]).any() or hall_out[row].any()
 
 
 def carried(
