@@ -154,7 +154,7 @@ def refresh_traffic(d: Derived, rows: Rows) -> None:
         f.job_share[rows] = np.minimum(f.job_share[rows], N.carried_frac(np.asarray(f.port_gb_per_s), want))
 
 
-def _slowed(d: Derived, rows: Ints, table: tuple[Any, ...]) -> None:
+def _slowed(d: Derived, rows: Ints, table: Any) -> None:
     """Compute the shares of rows in which something is short: capacity, a path, or a link between halls."""
     f = d.fabric
     f.leaf_share[rows] = N.carried_frac(f.gang_gb_per_s[rows], f.leaf_asked[rows])
