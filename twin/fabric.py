@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,23 +144,28 @@ def refresh_traffic(d: Derived, rows: Rows) -> None:
         return
     rows = slice(None) if len(at) == s.members else at
     want = t.net_gb_per_s[d.live]
-    table = (at, d.live, s.job_phase, d.slot_start, s.slot_node, f.net.node_leaf, f.net.leaf_hall, want)
-    d.kernels.traffic(*table, f.gang_gb_per_s, f.leaf_asked, f.hall_asked, f.tight)
+    d.kernels.traffic(
+        at, d.live, s.job_phase, d.slot_start, s.slot_node, f.net.node_leaf, f.net.leaf_hall, want,
+        f.gang_gb_per_s, f.leaf_asked, f.hall_asked, f.tight,
+    )  # fmt: skip
     f.job_share[rows], f.stalled[rows], f.traffic_dirty[rows] = 1.0, False, False
     slow = at[f.tight[at] | ~f.whole[at]]
     if len(slow):
-        _slowed(d, slow, (slow, *table[1:]))
+        _slowed(d, slow, want)
     if want.max() > f.port_gb_per_s:
         f.job_share[rows] = np.minimum(f.job_share[rows], N.carried_frac(np.asarray(f.port_gb_per_s), want))
 
 
-def _slowed(d: Derived, rows: Ints, table: Any) -> None:
+def _slowed(d: Derived, rows: Ints, want: Array) -> None:
     """Compute the shares of rows in which something is short: capacity, a path, or a link between halls."""
-    f = d.fabric
+    f, s = d.fabric, d.state
     f.leaf_share[rows] = N.carried_frac(f.gang_gb_per_s[rows], f.leaf_asked[rows])
     good = N.rdma_goodput_frac(f.hall_loss[rows])
     f.hall_share[rows] = N.carried_frac(f.hall_gb_per_s[rows] * good, f.hall_asked[rows])
-    d.kernels.carried(*table, f.leaf_share, f.leaf_mask, f.hall_share, f.job_share)
+    d.kernels.carried(
+        rows, d.live, s.job_phase, d.slot_start, s.slot_node, f.net.node_leaf, f.net.leaf_hall, want,
+        f.leaf_share, f.leaf_mask, f.hall_share, f.job_share,
+    )  # fmt: skip
     standing = (d.live_phase[rows] == RUNNING) & (f.job_share[rows] <= 0.0)
     f.stalled[rows] = standing
     f.watch[rows] |= standing.any(axis=1)
