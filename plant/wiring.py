@@ -68,9 +68,25 @@ def _edges(site: Site, servant: str = "", to: str = "") -> Iterator[tuple[str, i
     if servant in ("", "feed") and to in ("", "ups"):
         for u, f in zip(*np.nonzero(site.ups_feed), strict=True):
             yield "feed", int(f), ("ups", int(u))
+    yield from _chain_edges(site, servant, to)
     if servant in ("", "generator") and to in ("", "feed"):
         for g, f in zip(*np.nonzero(site.chain.generator_feed), strict=True):
             yield "generator", int(g), ("feed", int(f))
+
+
+def _chain_edges(site: Site, servant: str, to: str) -> Iterator[tuple[str, int, tuple[str, int]]]:
+    """Yield what stands behind each rack PDU, a UPS or a feed, and which feed hangs behind which."""
+    chain, ups = site.chain, len(site.ups_ids)
+    if to in ("", "pdu") and servant in ("", "ups", "feed"):
+        for p, (rack, side) in enumerate(zip(chain.pdu_rack, chain.pdu_side, strict=True)):
+            source = int(chain.rack_source[rack, side])
+            kind, row = ("ups", source) if source < ups else ("feed", source - ups)
+            if servant in ("", kind):
+                yield kind, row, ("pdu", p)
+    if to in ("", "feed") and servant in ("", "feed"):
+        for f, behind in enumerate(chain.feed_behind):
+            if behind >= 0:
+                yield "feed", int(behind), ("feed", f)
 
 
 def _array(site: Site, owner: str, name: str) -> list[int]:

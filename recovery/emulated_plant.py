@@ -34,8 +34,8 @@ class EmulatedPlant:
         return self._step(key, epoch, "start_standby", units) if on else self._cannot(key, epoch, "standby off")
 
     def feed(self, key: str, epoch: int, components: Sequence[str], to_feed: str) -> Receipt:
-        """Not emulated yet: rejected."""
-        return self._cannot(key, epoch, "feed transfer")
+        """Put UPS, or halls with their cooling, on another feed."""
+        return self._step(key, epoch, "transfer_feed", components, to_feed=to_feed)
 
     def link(self, key: str, epoch: int, links: Sequence[str], enabled: bool) -> Receipt:
         """Not emulated yet: rejected."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plant import breaker, power, ups
-from plant.chain import feed_of, feeds_live, sides_live
+from plant import breaker, power, ups, wiring
+from plant.chain import PowerChain, feed_of, feeds_live, sides_live
 from plant.errors import SiteFileError
 from plant.pue import design_pue
 from plant.site import Site, load_site
@@ -189,6 +191,13 @@ def test_recharging_never_overfills_and_loses_its_share(held: float, dt_s: float
     assert float(after[0]) - 10.0 * held == pytest.approx(float(drawn[0]) * ups.CHARGE_EFFICIENCY, abs=1e-9)
 
 
+def test_every_array_of_the_chain_is_in_the_page_on_words() -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "nomenclature.md").read_text(encoding="utf-8")
+    part = page.split("## The power chain", 1)[1].split("\n## ", 1)[0]
+    rows = re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE)
+    assert sorted(rows) == sorted(field.name for field in dataclasses.fields(PowerChain))
+
+
 # --- topology ---------------------------------------------------------------------------------
 
 
@@ -240,6 +249,12 @@ def test_an_open_breaker_takes_one_side_and_a_dead_ups_takes_its_racks(site: Sit
     a, b = sides_live(site.chain, flags(0, 1, 1, 1), closed)
     assert a[0].tolist() == [False] * 4 + [True] * 4
     assert b.all()
+
+
+def test_who_serves_whom(site: Site) -> None:
+    row = site.index("pdu", "lab/a/r03/pdu-b")
+    assert wiring.served_by(site, "pdu", row) == [("feed", "lab/feed-b")]
+    assert ("pdu", "lab/a/r01/pdu-b") in wiring.serves(site, "ups", 1)
 
 
 BAD: dict[str, tuple[str, tuple[str, ...]]] = {

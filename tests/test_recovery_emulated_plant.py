@@ -102,7 +102,6 @@ def test_what_is_not_emulated_is_refused_in_words(world):
     before = emulator.engine.state.digest()
     for i, call in enumerate(
         (
-            lambda k: port.feed(k, 1, [HALL], SITE.feed_ids[0]),
             lambda k: port.link(k, 1, list(SITE.link_ids), False),
             lambda k: port.power(k, 1, [SITE.node_ids[0]], False),
             lambda k: port.standby(k, 1, [SITE.chiller_ids[SPARE]], False),
@@ -114,7 +113,24 @@ def test_what_is_not_emulated_is_refused_in_words(world):
     assert emulator.engine.state.digest() == before
 
 
+def test_a_hall_is_put_on_another_feed_and_back(world):
+    port, emulator = world
+    s = emulator.engine.state
+    assert port.feed(f"{ALPHA}:0", 1, [HALL], SITE.feed_ids[1]).status == "done"
+    assert s.ups_on_feed[0].tolist() == [1, -1]
+    assert s.hall_on_feed[0].tolist() == [1, -1]
+    assert port.undo(f"{ALPHA}:1", 1, f"{ALPHA}:0").status == "done"
+    assert (s.ups_on_feed == -1).all()
+    assert (s.loop_on_feed == -1).all()
+    s.feed_ok[0, 1] = False
+    emulator.engine.derived.mark_supply()
+    refused = port.feed(f"{ALPHA}:2", 1, [HALL], SITE.feed_ids[1])
+    assert refused.status == "rejected"
+    assert "is dead" in refused.detail
+
+
 BAD: dict[str, Any] = {
+    "a feed that is none": lambda p: p.feed(f"{ALPHA}:0", 1, [HALL], "lab/feed-z"),
     "nobody": lambda p: p.set_point(f"{ALPHA}:0", 1, ["nowhere"], "supply_c", 19.0),
     "nothing": lambda p: p.set_point(f"{ALPHA}:0", 1, [], "supply_c", 19.0),
     "a fan, which is not emulated": lambda p: p.set_point(f"{ALPHA}:0", 1, [SITE.unit_ids[0]], "fan_frac", 0.5),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from twin_stories import MINUTE_MS, T0_MS, some_jobs
 
 from plant import ups as upslaw
 from plant.actions import Action
+from plant.incident import ResolvedCause, ResolvedIncident, ResolvedRepair
 from plant.site import Site, load_site
 from twin import effects
 from twin.cooling_bits import CHILLER_ON, STARTING
@@ -22,6 +24,7 @@ from twin.ensemble import make_state
 from twin.jobs import ENDLESS_WORK_S, make_jobs
 from twin.nodephase import DARK, ON
 from twin.state import State
+from twin.story import write as write_story
 from twin.supply import GEN_FAILED, GEN_RUNNING, GEN_STANDBY
 
 END_MS = T0_MS + 90 * MINUTE_MS
@@ -467,3 +470,47 @@ def test_a_transferred_hall_does_not_feel_the_loss_of_its_old_feed(bare: Site) -
     assert s.unit_running[0].tolist() == [True, True, False, True]
     assert s.ups_on_feed.tolist() == [[1, -1]]
     assert (s.chiller_phase[0, :3] == bare.chiller_standby[:3]).all()
+
+
+def test_a_return_waits_for_the_utility(site: Site) -> None:
+    s = busy(site)
+    for feed in site.feed_ids:
+        lose(s, feed, 1.0, 30.0)
+    effects.schedule(s, Action.of("cap_power", ["lab/a"], cap_frac=0.7, when="power_back"), at(2.0))
+    run(s, site, at(30.0))
+    assert (s.node_cap_frac == 1.0).all()
+    run(s, site, at(42.0))
+    assert (s.node_cap_frac[0, :16] == 0.7).all()
+
+
+# --- stories ----------------------------------------------------------------------------------
+
+
+def test_the_causes_of_the_power_chain_can_be_played(site: Site) -> None:
+    causes = (
+        ("lab/gen-a", "generator_fails", 1.0, 1.0), ("lab/a/ups", "ups_module_fails", 1.0, 2.0),
+        ("lab/feed-b", "feed_sag", 0.6, 3.0), ("lab/feed-a", "feed_loss", 1.0, 5.0),
+    )  # fmt: skip
+    world = ResolvedIncident(
+        "made-up",
+        datetime.datetime.fromtimestamp(T0_MS / 1000, datetime.UTC),
+        "",
+        tuple(
+            ResolvedCause(kind, kind, (one,), minute, how, kind, minute, "step") for one, kind, how, minute in causes
+        ),
+        (ResolvedRepair(("lab/feed-a",), 30.0, "back", ()),),
+        (("sag_s", 0.4),),
+    )
+    s = busy(site)
+    s.pdu_until_ms[0, 1] = 0
+    write_story(s, site, world)
+    run(s, site, at(3.0) + 1)
+    assert not s.unit_running.all()
+    assert s.ups_modules_ok.tolist() == [[2, 3]]
+    run(s, site, at(20.0))
+    d = Engine(s, site).derived
+    assert d.supply.feed_live.tolist() == [[False, True]]
+    assert s.generator_phase[0].tolist() == [GEN_FAILED, GEN_STANDBY]
+    assert (s.node_phase == ON).all()
+    run(s, site, at(40.0))
+    assert Engine(s, site).derived.supply.feed_live.all()

@@ -26,7 +26,8 @@ PORT_PHASES = {
     J.HELD: "held", J.DONE: "done",
 }  # fmt: skip
 AT_WORK = (J.RUNNING, J.RESTARTING)  # what the port shows as running
-UNDOABLE = ("hall_setpoint_c", "loop_setpoint_c", "chiller_phase")
+FEEDS = ("ups_on_feed", "hall_on_feed", "loop_on_feed")
+UNDOABLE = ("hall_setpoint_c", "loop_setpoint_c", "chiller_phase", *FEEDS)
 ALL = np.zeros(1, dtype=np.int64)  # the emulated site is one member: row 0
 
 
@@ -303,16 +304,27 @@ class Commands:
         }
         if step.kind == "start_standby" and not changed:
             raise ValueError(f"no chiller stands by for {', '.join(step.scope)}")
+        if step.kind == "transfer_feed":
+            self.engine.derived.mark_supply()
+            if not changed:
+                raise ValueError(f"feed '{step.get('to_feed')}' is dead, does not reach them, or carries them already")
         self.changed[key] = changed
         return "done", f"{step.kind}: {len(changed)} changed"
 
     def _check_plant(self, step: Action) -> None:
         """Refuse in words what the site does not have or does not emulate, before anything is touched."""
-        kinds = {"set_cooling": ("hall", "loop"), "start_standby": ("chiller",)}.get(step.kind)
+        kinds = {
+            "set_cooling": ("hall", "loop"),
+            "start_standby": ("chiller",),
+            "transfer_feed": ("ups", "hall", "rack"),
+        }.get(step.kind)
         if kinds is None:
             raise ValueError(f"plant control '{step.kind}' is not emulated")
         if step.get("fan_frac") is not None:
             raise ValueError("fan_frac is not emulated: fans follow the air that the racks ask for")
+        feed = step.get("to_feed")
+        if feed is not None and feed not in self.engine.site.feed_ids:
+            raise ValueError(f"no feed '{feed}'")
         for one in step.scope:
             kind = self.engine.site.kind_of(one)
             if kind is None:
@@ -325,6 +337,7 @@ class Commands:
         if mine is None:
             return "done", "nothing was done, nothing to undo"
         back = sum(self._put_back(at, *values) for at, values in mine.items())
+        self.engine.derived.mark_supply()
         return "done", f"{back} of {len(mine)} changes put back; the others were changed again since"
 
     def _put_back(self, at: tuple[str, int], was: float, ours: float) -> bool:

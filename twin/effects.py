@@ -80,6 +80,21 @@ def cooling_back(w: World, rows: Ints, nodes: Flags) -> Flags:
     return good
 
 
+def power_back(w: World, rows: Ints, nodes: Flags) -> Flags:
+    """Tell for each row whether all sides of the racks of these nodes live, their UPS on a feed with its utility."""
+    d, site = w.derived, w.site
+    d.refresh()
+    racks = np.unique(site.node_rack[nodes])
+    ups = np.unique(site.hall_ups[np.unique(site.rack_hall[racks])])
+    has_b = site.chain.rack_source[racks, 1] >= 0
+    sides = d.supply.side_a[rows][:, racks].all(axis=1) & (d.supply.side_b[rows][:, racks] | ~has_b).all(axis=1)
+    on = d.supply.ups_on[rows][:, ups]
+    if not d.supply.feed_live.shape[1]:
+        return np.asarray(sides)
+    utility = np.take_along_axis(d.supply.feed_utility[rows], np.maximum(on, 0), axis=1) & (on >= 0)
+    return np.asarray(sides & (utility & ~w.state.ups_bypass[rows][:, ups]).all(axis=1))
+
+
 def _doomed(w: World, nodes: Flags) -> Flags:
     """Return the rows (M,) in which a failure of a loop of these nodes is under way or still to come."""
     halls = np.unique(w.derived.layout.node_hall[nodes])
@@ -109,6 +124,8 @@ def apply(w: World, entry: Entry, rows: Ints) -> Ints:
     ready = rows
     if step.get("when") == "cooling_back" or step.kind == "ordered_return":
         ready = rows[cooling_back(w, rows, nodes)]
+    if step.get("when") == "power_back":
+        ready = ready[power_back(w, ready, nodes)]
     if len(ready):
         perform(w, step, ready, nodes, entry.due_ms)
     return np.setdiff1d(rows, ready)

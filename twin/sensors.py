@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from plant import cooling, streams
 from plant.site import Site
 from twin.derived import Derived
+from twin.electricity import ups_loads
 from twin.layout import segment_sum
 from twin.nodephase import ON
 from twin.store import Batch
@@ -79,14 +80,20 @@ GROUPS: tuple[Group, ...] = (
     Group("node", "power_kw", 300, "rel", lambda d: d.node_kw[0]),
     Group("node", "ok", 300, "", lambda d: (d.state.node_phase[0] == ON).astype(np.float64)),
     Group("ups", "load_frac", 60, "rel", lambda d: _ups_load(d) / d.site.ups_rated_kw),
-    Group("ups", "battery_frac", 60, "", lambda d: d.state.ups_battery_kwh[0] / d.site.ups_battery_kwh),
-    Group("feed", "ok", 60, "", lambda d: d.state.feed_ok[0].astype(np.float64)),
+    Group("ups", "battery_frac", 60, "", lambda d: _battery_frac(d)),
+    Group("feed", "ok", 60, "", lambda d: d.supply.feed_utility[0].astype(np.float64)),
     Group("region", "power_kw", 15, "rel", lambda d: d.facility_kw[0]),
 )
 
 
 def _ups_load(d: Derived) -> Array:
-    return np.array([d.hall_kw[0][h].sum() for h in d.layout.ups_halls])
+    return np.asarray(ups_loads(d)[0])
+
+
+def _battery_frac(d: Derived) -> Array:
+    """Return the charge of each UPS; one that ran out within a step shows 0, one without batteries too."""
+    full = d.site.ups_battery_kwh
+    return np.asarray(np.maximum(d.state.ups_battery_kwh[0], 0.0) / np.where(full > 0.0, full, 1.0))
 
 
 class Sensors:
