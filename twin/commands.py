@@ -18,6 +18,7 @@ from twin.cooling_bits import CHILLER_ON
 from twin.engine import Engine
 from twin.nodephase import ON
 from twin.placement import requeue
+from twin.plant_steps import check_plant_step
 
 Flags = NDArray[np.bool_]
 Answer = dict[str, Any]
@@ -293,7 +294,7 @@ class Commands:
 
     def _plant(self, key: str, args: Answer) -> tuple[str, str]:
         step = Action.from_dict(args["step"])
-        self._check_plant(step)
+        check_plant_step(self.engine.site, step)
         s = self.engine.state
         before = {name: s.arrays[name][0].copy() for name in UNDOABLE}
         effects.perform(self.engine, step, ALL, effects.nodes_in(self.engine.site, step.scope), s.now_ms)
@@ -310,27 +311,6 @@ class Commands:
                 raise ValueError(f"feed '{step.get('to_feed')}' is dead, does not reach them, or carries them already")
         self.changed[key] = changed
         return "done", f"{step.kind}: {len(changed)} changed"
-
-    def _check_plant(self, step: Action) -> None:
-        """Refuse in words what the site does not have or does not emulate, before anything is touched."""
-        kinds = {
-            "set_cooling": ("hall", "loop"),
-            "start_standby": ("chiller",),
-            "transfer_feed": ("ups", "hall", "rack"),
-        }.get(step.kind)
-        if kinds is None:
-            raise ValueError(f"plant control '{step.kind}' is not emulated")
-        if step.get("fan_frac") is not None:
-            raise ValueError("fan_frac is not emulated: fans follow the air that the racks ask for")
-        feed = step.get("to_feed")
-        if feed is not None and feed not in self.engine.site.feed_ids:
-            raise ValueError(f"no feed '{feed}'")
-        for one in step.scope:
-            kind = self.engine.site.kind_of(one)
-            if kind is None:
-                raise ValueError(f"no component '{one}'")
-            if kind not in kinds:
-                raise ValueError(f"{step.kind} of a {kind} ('{one}') is not emulated; it takes {' or '.join(kinds)}")
 
     def _undo_plant(self, key: str, args: Answer) -> tuple[str, str]:
         mine = self.changed.pop(str(args["of_key"]), None)
