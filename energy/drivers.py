@@ -26,6 +26,7 @@ def drivers_of(
 ) -> Drivers:
     """Drivers of a site for `hours` from an instant (Unix ms), from hourly series.
 
+    Where no weather series is given a region keeps that of its site file, looked at hour by hour, else its mean.
     `zones` says which zone a region lies in (default: the zone of the region's own name). A region without a zone keeps
     the mean of the site file. Raises ConfigError, all faults at once, for a series of another kind, one that knows no
     region of the site, an unknown name in `zones`, or an hour that is not covered.
@@ -35,6 +36,9 @@ def drivers_of(
               for r in (zones or {}) if r not in site.region_ids]  # fmt: skip
     named = {region: (zones or {}).get(region, region) for region in site.region_ids}
     outdoor = _columns(site, times_ms, weather, WEATHER, named, set(zones or {}), site.region_outdoor_c, faults)
+    for g, own in enumerate(site.cooling.region_weather):
+        if weather is None and own is not None:
+            outdoor[:, g] = [own.at(int(at_ms)) for at_ms in times_ms]
     intensity = _columns(
         site, times_ms, carbon, CARBON, named, set(zones or {}), site.region_carbon_kgco2_per_kwh, faults
     )

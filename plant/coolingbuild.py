@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from plant import units
 from plant.coolingplant import CoolingPlant, Flags, Floats, Ints
+from plant.errors import SiteFileError
+from plant.files import placed
 from plant.ranges import expand
 from plant.water import DESIGN_RANGE_K
+from plant.weather import read_weather
 
 if TYPE_CHECKING:
     from plant.sitefile import CoolingUnit, SiteFile
@@ -47,9 +52,27 @@ def liquid_racks(file: SiteFile, parts: dict[str, Any]) -> None:
     parts["rack_ua_kw_per_k"] = parts["rack_ua_kw_per_k"] * (1.0 - liquid)
 
 
+def region_weather(file: SiteFile, parts: dict[str, Any]) -> None:
+    """Read the weather files that regions name; raises SiteFileError with every fault of all of them."""
+    path, series, faults = Path(parts.pop("where")), [], []
+    for i, region in enumerate(file.region):
+        one, wrong = (
+            (None, []) if region.weather is None else read_weather(path.parent / region.weather, f"region[{i}].weather")
+        )
+        series.append(one)
+        faults += wrong
+    if faults:
+        raise SiteFileError(faults=placed(faults, path.name))
+    parts["region_weather"] = tuple(series)
+    told = "".join(one.digest for one in series if one is not None)
+    if told:
+        parts["hash"] = hashlib.sha256(f"{parts['hash']}{told}".encode()).hexdigest()
+
+
 def cooling_plant(file: SiteFile, parts: dict[str, Any]) -> None:
     """Compile the tables into parts["cooling"]; the arrays of `liquid_racks` move into it."""
     made: dict[str, Any] = {key: parts.pop(key) for key in ("rack_cdu", "rack_liquid_frac", "rack_plate_kw_per_k")}
+    made["region_weather"] = parts.pop("region_weather")
     made |= _units(file, parts) | _pumps(file) | _controls(file, parts) | _free(file)
     made |= _cdus(file, parts, made) | _recirculation(file, parts) | _staff(file) | _structure(file, parts)
     one_by_one = np.zeros(len(parts["hall_ids"]), dtype=np.bool_)

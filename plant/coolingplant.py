@@ -12,6 +12,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from plant.weather import Weather
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
 Flags = NDArray[np.bool_]
@@ -93,6 +95,9 @@ class CoolingPlant:
     recirc_frac: Floats
     rack_drawn_frac: Floats
     """(R,): share of inlet air that comes from neighbours' outlets."""
+
+    region_weather: tuple[Weather | None, ...]
+    """(G): outdoor temperature as a series, where the file names one."""
 
     region_staff: Ints
     """(G,): restarts by hand that can be made at a time; 0 where the file names nobody: nobody is then waited for."""

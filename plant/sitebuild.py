@@ -12,7 +12,7 @@ import numpy as np
 
 from plant import chainchecks, sitechecks, units
 from plant.chainbuild import build_chain
-from plant.coolingbuild import cooling_plant, liquid_racks
+from plant.coolingbuild import cooling_plant, liquid_racks, region_weather
 from plant.errors import SiteFileError
 from plant.faultbuild import compile_faults
 from plant.faultfile import load_faults
@@ -49,9 +49,10 @@ def compile_site(file: SiteFile, where: str = "site") -> Site:
     A fault file that cannot be used raises ConfigError.
     """
     parts: dict[str, Any] = {"name": file.name, "hash": file_hash(file), "design_util_frac": file.design_util_frac}
+    parts["where"] = where
     for add in (
-        _racks, _gpus, liquid_racks, _halls, _cooling_units, _loops, cooling_plant, _power, _links, _regions,
-        _faults,
+        region_weather, _racks, _gpus, liquid_racks, _halls, _cooling_units, _loops, cooling_plant, _power, _links,
+        _regions, _faults,
     ):  # fmt: skip
         add(file, parts)
     parts["chain"] = build_chain(file, parts)

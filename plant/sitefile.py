@@ -57,6 +57,7 @@ class Region(Part):
     id: str = text("short name", pattern=ID)
     carbon_kgco2_per_kwh: float = number("kgCO2/kWh", 0, 2, "mean carbon intensity of the grid")
     outdoor_c: float = number("C", -30, 50, "mean outdoor dry-bulb temperature")
+    weather: str | None = text("CSV file of time,outdoor_c beside the site file; absent: outdoor_c always", None)
     pue: float | None = number("ratio", 1, 3, "stated PUE, a target the twin meets at design load", None)
     hall: tuple[Hall, ...] = Field((), description="halls of this region")
 

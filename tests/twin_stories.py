@@ -62,6 +62,11 @@ def crisis(site: Site, members: int, seed: int = 7) -> State:
     s.agenda.add(
         T0_MS + 9 * MINUTE_MS, "cooling_unit", site.unit_ids[0], "stop", {"repaired_ms": T0_MS + 40 * MINUTE_MS}, some
     )
+    s.agenda.add(
+        T0_MS + 14 * MINUTE_MS + 5, "control", site.hall_ids[1], "freeze", {"repaired_ms": T0_MS + 35 * MINUTE_MS}, some
+    )
+    wave = {"peak_k": 12.0, "peak_ms": T0_MS + 8 * MINUTE_MS, "over_ms": T0_MS + 30 * MINUTE_MS, "fall_ms": 600_000}
+    s.agenda.add(T0_MS + 4 * MINUTE_MS + 9, "weather", site.region_ids[0], "rise", wave)
     for feed in site.feed_ids:  # a dip between two grid points: a site-wide cut
         s.agenda.add(T0_MS + 12 * MINUTE_MS + 4_321, "feed", feed, "lost", {"back_ms": T0_MS + 12 * MINUTE_MS + 20_999})
     s.agenda.add(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plant.site import Site
+from plant.weather import Weather
 
 Array = NDArray[np.float64]
 
@@ -24,6 +25,29 @@ class Drivers:
         """Return (outdoor_c, carbon_kgco2_per_kwh), each (1, regions), in force at an instant."""
         i = max(int(np.searchsorted(self.times_ms, now_ms, side="right")) - 1, 0)
         return self.outdoor_c[i : i + 1], self.carbon_kgco2_per_kwh[i : i + 1]
+
+
+@dataclass(frozen=True)
+class SiteDrivers(Drivers):
+    """The site file's own values, with the weather series of the regions that name one."""
+
+    weather: tuple[Weather | None, ...]
+
+    def at(self, now_ms: int) -> tuple[Array, Array]:
+        """Return (outdoor_c, carbon_kgco2_per_kwh), each (1, regions), in force at an instant."""
+        outdoor_c = self.outdoor_c.copy()
+        for g, series in enumerate(self.weather):
+            if series is not None:
+                outdoor_c[0, g] = series.at(now_ms)
+        return outdoor_c, self.carbon_kgco2_per_kwh
+
+
+def of_site(site: Site) -> Drivers:
+    """Return what the site file itself says: its weather series, else its mean values for all times."""
+    mean, weather = constant(site), site.cooling.region_weather
+    if all(series is None for series in weather):
+        return mean
+    return SiteDrivers(mean.times_ms, mean.outdoor_c, mean.carbon_kgco2_per_kwh, weather)
 
 
 def constant(site: Site) -> Drivers:

@@ -20,7 +20,7 @@ from twin.agenda import Entry
 from twin.cooling_watch import is_needed, watch_cooling
 from twin.derived import Derived
 from twin.dispatch import Dispatcher, first_fit
-from twin.drivers import Drivers, constant
+from twin.drivers import Drivers, of_site
 from twin.gpu_lives import cross_gpus
 from twin.job_lives import cross_jobs, note_service
 from twin.layout import layout_of
@@ -54,7 +54,7 @@ class Engine:
                 "choose a shorter step",
             )
         self.state, self.site, self.choose = state, site, choose
-        self.drivers = drivers or constant(site)
+        self.drivers = drivers or of_site(site)
         self.derived = Derived(site, state, layout_of(site))
         self.env = simpy.Environment(initial_time=state.now_ms)
         self.until_ms = state.now_ms
