@@ -193,6 +193,7 @@ def test_hot_memory_slows_a_memory_bound_job_and_not_its_power(site: Site) -> No
     engine = Engine(state, site)
     from twin.gpu_lives import cross_gpus
 
+    engine.derived.heat.advance(0.001)  # notices what the temperatures have reached
     cross_gpus(engine.derived)
     engine.derived.refresh()
     on_gpu = np.isin(state.slot_node[0], site.gpus.node)

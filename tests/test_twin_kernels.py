@@ -14,7 +14,7 @@ from twin_stories import MINUTE_MS, T0_MS, crisis, tiny
 
 from plant.errors import SnapshotMismatch
 from twin.engine import run
-from twin.kernels import RackOut, kernels
+from twin.kernels import GpuColumns, RackOut, kernels
 
 NODES, HALLS, MEMBERS = 30, 2, 3
 
@@ -143,5 +143,31 @@ def test_nodes_draw_and_watch_the_same(seed: int) -> None:
             ratio, racks, next_up,
         )  # fmt: skip
         found.append((demand, cap, drawn, node_kw, ratio, *racks, next_up))
+    for plain, fast in zip(*found, strict=True):
+        assert np.allclose(plain, fast, rtol=1e-12, atol=1e-12)
+
+
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=40, deadline=None)
+def test_accelerators_warm_the_same(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    g, racks = 9, 3
+    of = GpuColumns(
+        np.sort(rng.choice(NODES, g, replace=False)), np.sort(rng.integers(0, racks, g)), rng.uniform(0.05, 0.2, g),
+        rng.uniform(-0.1, 0.1, g), rng.uniform(0.0, 5.0, g), rng.uniform(1.0, 4.0, g), rng.uniform(1.0, 5.0, g),
+        rng.uniform(5.0, 20.0, g), np.full(g, 95.0),
+    )  # fmt: skip
+    rows, drawn = np.array([0, 2]), rng.choice([0.0, 2.0, 6.0], (2, NODES))
+    extra, speed, resistance = rng.random((MEMBERS, g)), rng.uniform(0.1, 1.0, (MEMBERS, g)), rng.random((MEMBERS, g))
+    cold, keep, mem_keep = rng.uniform(15.0, 60.0, (MEMBERS, racks)), rng.random((MEMBERS, g)), rng.random(g)
+    up, down = rng.uniform(60.0, 120.0, (MEMBERS, g)), rng.uniform(0.0, 60.0, (MEMBERS, g))
+    gpu_c, mem_c = rng.uniform(20.0, 90.0, (2, MEMBERS, g))
+    found = []
+    for name in ("numpy", "numba"):
+        k, rise, above = kernels(name), *np.full((2, MEMBERS, g), 1.0)
+        k.gpu_rises(rows, of, drawn, extra, speed, resistance, rise, above)
+        gpu_out, mem_out = gpu_c.copy(), mem_c.copy()
+        reached = k.gpu_step(of, cold, rise, above, keep, mem_keep, up, down, gpu_out, mem_out)
+        found.append((rise, above, gpu_out, mem_out, np.array(reached)))
     for plain, fast in zip(*found, strict=True):
         assert np.allclose(plain, fast, rtol=1e-12, atol=1e-12)

@@ -23,10 +23,9 @@ def cross_gpus(d: Derived) -> None:
     heat, s, of = d.heat, d.state, d.site.gpus
     if not heat.present:
         return
-    changes = bool((s.gpu_c >= heat.up_c).any()) or (heat.raised and bool((s.gpu_c < heat.down_c).any()))
-    if changes:
+    if heat.reached.up or heat.reached.down:
         _follow(d)
-    if (s.gpu_mem_c >= of.mem_slow_c).any() or s.gpu_mem_slow.any():
+    if heat.reached.memory or s.gpu_mem_slow.any():
         slow = gpu.next_memory(s.gpu_mem_slow, s.gpu_mem_c, of.mem_slow_c)
         moved = (slow != s.gpu_mem_slow).any(axis=1)
         if moved.any():

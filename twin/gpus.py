@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from plant import gpu, power
 from plant.site import Site
+from twin.kernels import GpuOut, kernels
 from twin.layout import Array, Rows, some_rows
+from twin.plain_gpus import gpu_columns
 from twin.state import State
 
 Flags = NDArray[np.bool_]
@@ -29,6 +31,9 @@ class GpuHeat:
         self.site, self.state, self.of = site, state, site.gpus
         m, g = state.members, len(site.gpus.node)
         self.present, self.fans = g > 0, site.gpus.any_fans
+        self.kernels, self.columns = kernels(state.backend), gpu_columns(site.gpus)
+        self.numbers = np.arange(m)
+        self.reached = GpuOut(up=False, down=False, memory=False)
         # all nodes in order need no gathering
         self.whole = g == len(site.node_ids)
         self.rise_k, self.above_k = np.zeros((m, g)), np.zeros((m, g))
@@ -74,17 +79,15 @@ class GpuHeat:
         """Compute rises and thresholds of some rows from what their nodes draw and would draw unslowed (rows, N)."""
         if not self.present:
             return
-        of, node_kw, extra_kw = self.of, self.take(drawn_kw), self.extra_kw[rows]
-        gpu_kw = self._gpu_kw(node_kw - extra_kw if self.fans else node_kw)
-        above_k = of.mem_idle_k + of.mem_gain_k_per_kw * gpu_kw
-        off = node_kw <= 0.0
-        if off.any():
-            gpu_kw[off] = above_k[off] = 0.0
-        self.rise_k[rows] = of.offset_k + self._rise(node_kw, gpu_kw, self.speed[rows], self.resistance[rows])
-        self.above_k[rows] = above_k
+        self.kernels.gpu_rises(
+            self.numbers[rows], self.columns, drawn_kw, self.extra_kw, self.speed, self.resistance, self.rise_k,
+            self.above_k,
+        )  # fmt: skip
         if self.limits_dirty[rows].any():
             self._refresh_limits(rows)
         if self.raised:
+            node_kw, extra_kw = self.take(drawn_kw), self.extra_kw[rows]
+            gpu_kw = np.where(node_kw > 0.0, self._gpu_kw(node_kw - extra_kw), 0.0)
             self._refresh_falls(rows, node_kw, gpu_kw, extra_kw, self.take(demand_kw))
 
     def _gpu_kw(self, work_kw: Array) -> Array:
@@ -177,13 +180,14 @@ class GpuHeat:
 
     def advance(self, dt_s: float) -> None:
         """Advance the temperatures of accelerators and memory by one step."""
-        s, of = self.state, self.of
+        s = self.state
         if dt_s != self.dt_s:
             self.dt_s = dt_s
             self._refresh_keep(slice(None))
-        inlet_c = cold_c(self.site, s).take(of.rack, axis=1)
-        step = gpu.advance(s.gpu_c, s.gpu_mem_c, inlet_c, self.rise_k, self.above_k, self.keep, self.mem_keep)
-        s.arrays["gpu_c"], s.arrays["gpu_mem_c"] = step
+        self.reached = self.kernels.gpu_step(
+            self.columns, cold_c(self.site, s), self.rise_k, self.above_k, self.keep, self.mem_keep, self.up_c,
+            self.down_c, s.gpu_c, s.gpu_mem_c,
+        )  # fmt: skip
 
 
 def cold_c(site: Site, s: State) -> Array:

@@ -36,6 +36,30 @@ class RackOut(NamedTuple):
     """Least inlet temperature at which a powered node of it stops [C]."""
 
 
+class GpuColumns(NamedTuple):
+    """What is constant of the accelerators of a site, each (G,); see plant/gpu.py and plant/gpubuild.py."""
+
+    node: Ints
+    rack: Ints
+    gain: Floats
+    """Power of an accelerator per power of its node."""
+    base_kw: Floats
+    """... and what it draws beyond that."""
+    offset_k: Floats
+    preheat_k_per_kw: Floats
+    mem_idle_k: Floats
+    mem_gain_k_per_kw: Floats
+    mem_slow_c: Floats
+
+
+class GpuOut(NamedTuple):
+    """Whether any accelerator, of any member, has come to a threshold."""
+
+    up: bool
+    down: bool
+    memory: bool
+
+
 class Kernels(Protocol):
     """What each form offers; arrays that end in `out` are written for the given member rows and nowhere else."""
 
@@ -165,6 +189,39 @@ class Kernels(Protocol):
 
         demand_kw, cap_kw, live (supplies) and drawn_out are (rows, N); psu_loss (coefficients, N); the rest is (M, N).
         """
+        ...  # fmt: skip
+
+    def gpu_rises(
+        self,
+        rows: Ints,
+        of: GpuColumns,
+        drawn_kw: Floats,
+        extra_kw: Floats,
+        speed: Floats,
+        resistance: Floats,
+        rise_out: Floats,
+        above_out: Floats,
+    ) -> None:
+        """Find how far above what cools them accelerators settle, and their memory above them [K], for some rows.
+
+        drawn_kw is (rows, N), all else (M, G).
+        """
+        ...  # fmt: skip
+
+    def gpu_step(
+        self,
+        of: GpuColumns,
+        cold_c: Floats,
+        rise_k: Floats,
+        above_k: Floats,
+        keep: Floats,
+        mem_keep: Floats,
+        up_c: Floats,
+        down_c: Floats,
+        gpu_out: Any,
+        mem_out: Any,
+    ) -> GpuOut:
+        """Advance accelerators and memory (M, G) by one step in place; cold_c (M, R); tell who came to a threshold."""
         ...  # fmt: skip
 
 

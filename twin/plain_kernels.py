@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from twin.jobs import RUNNING, WAITING
 from twin.nodephase import ON
+from twin.plain_gpus import gpu_rises as gpu_rises
+from twin.plain_gpus import gpu_step as gpu_step
 from twin.plain_nodes import node_demand as node_demand
 from twin.plain_nodes import settle_nodes as settle_nodes
 from twin.plain_traffic import carried as carried
