@@ -30,6 +30,15 @@ def ambient_capacity_frac(outdoor_c: Array, design_c: Array, derate_per_k: Array
     return np.maximum(LEAST_CAPACITY_FRAC, 1.0 - derate_per_k * np.maximum(outdoor_c - design_c, 0.0))
 
 
+def warm_water_capacity_frac(above_k: Array, per_k: Array, most_frac: Array) -> Array:
+    """Return capacity over nominal when it supplies water this much above its set-point: denser vapour, more heat.
+
+    3.6 % of nominal for each kelvin around 7 C in a manufacturer's table (YORK YLCC manual, capacity correcting
+    factors); its motor and the limits of its evaporator hold it at most_frac.
+    """
+    return np.clip(1.0 + per_k * above_k, 1.0, np.maximum(most_frac, 1.0))
+
+
 def condensing_c(outdoor_c: Array, load_frac: Array, condenser_k: Array) -> Array:
     """Return the condensing temperature [C]: above the outdoor one in proportion to the load on the chiller."""
     return np.asarray(outdoor_c + condenser_k * np.clip(load_frac, 0.0, 1.0))

@@ -159,6 +159,7 @@ def _controls(file: SiteFile, parts: dict[str, Any]) -> dict[str, Any]:
     }
     without = {
         "stage_up_frac": 1.0, "stage_up_k": 0.0, "stage_down_frac": 0.0, "design_outdoor_c": 100.0, "derate_per_k": 0.0,
+        "capacity_per_k": 0.0, "capacity_most_frac": 1.0,
         "condenser_k": 0.0, "condensing_trip_c": NEVER_TRIPS_C, "low_flow_frac": 0.0, "lockout_frac": 0.0,
     }  # fmt: skip
     for key, default in without.items():

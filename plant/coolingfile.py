@@ -48,6 +48,10 @@ class ChillerControl(Part):
     )
     design_outdoor_c: float = number("C", 10, 55, "outdoor temperature up to which it has full capacity", 35.0)
     derate_per_k: float = number("1/K", 0, 0.1, "capacity lost for each kelvin above that", 0.015)
+    capacity_per_k: float = number(
+        "1/K", 0, 0.1, "capacity gained for each kelvin of supply water above the set-point", 0.0
+    )
+    capacity_most_frac: float = number("fraction", 1, 2, "capacity over nominal at most, however warm the water", 1.2)
     condenser_k: float = number("K", 1, 40, "condensing above outdoor temperature at full load", 17.0)
     condensing_trip_c: float = number("C", 40, 90, "condensing temperature at which high pressure stops it", 62.0)
     low_flow_frac: float = number("fraction", 0, 0.7, "share of nominal water flow below which it trips", 0.4)

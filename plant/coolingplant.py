@@ -52,6 +52,9 @@ class CoolingPlant:
     """(L, 3): power over full-load power is c0 + c1 x + c2 x^2."""
     loop_design_outdoor_c: Floats
     loop_derate_per_k: Floats
+    loop_capacity_per_k: Floats
+    """Capacity gained for each kelvin of supply water above its set-point, up to loop_capacity_most_frac."""
+    loop_capacity_most_frac: Floats
     loop_condenser_k: Floats
     loop_condensing_trip_c: Floats
     loop_low_flow_frac: Floats

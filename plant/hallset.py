@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import Field
 
+from plant.coolingfile import ChillerControl, Structure
 from plant.errors import Fault, IncidentFileError
 from plant.files import load_toml, shipped
 from plant.incidentfile import Assumed
@@ -86,7 +87,13 @@ def ruled(file: SiteFile, values: Mapping[str, float]) -> SiteFile:
             "hall": tuple(_hall(hall, values, design_mw[f"{hall.region}/{hall.id}"]) for hall in file.hall),
         }
     )
-    return changed.model_copy(update={"loop": tuple(_loop(loop, changed, values, design_mw) for loop in file.loop)})
+    return changed.model_copy(
+        update={
+            "loop": tuple(_loop(loop, changed, values, design_mw) for loop in file.loop),
+            "structure": tuple(_structure(one, values, design_mw[one.hall]) for one in file.structure),
+            "chiller_control": tuple(_control(one, values) for one in file.chiller_control),
+        }
+    )
 
 
 def hall_design_mw(file: SiteFile) -> dict[str, float]:
@@ -136,6 +143,25 @@ def _region(region: Region, values: Mapping[str, float], design_mw: Mapping[str,
 
 def _hall(hall: Hall, values: Mapping[str, float], design_mw: float) -> Hall:
     return _put(hall, values, {"supply_c": ("air_supply_c", _same)})  # type: ignore[no-any-return]
+
+
+def _structure(one: Structure, values: Mapping[str, float], design_mw: float) -> Structure:
+    keys = {
+        "mass_kj_per_k": ("structure_kj_per_k_per_mw", lambda v: v * design_mw),
+        "ua_kw_per_k": ("structure_kw_per_k_per_mw", lambda v: v * design_mw),
+    }
+    return _put(one, values, keys)  # type: ignore[no-any-return]
+
+
+def _control(one: ChillerControl, values: Mapping[str, float]) -> ChillerControl:
+    keys = {
+        "design_outdoor_c": ("heat_design_c", _same),
+        "derate_per_k": ("heat_derate_per_k", _same),
+        "capacity_per_k": ("warm_water_gain_per_k", _same),
+        "capacity_most_frac": ("warm_water_gain_most", _same),
+        "stage_up_min": ("standby_call_min", _same),
+    }
+    return _put(one, values, keys)  # type: ignore[no-any-return]
 
 
 def _loop(loop: Loop, file: SiteFile, values: Mapping[str, float], design_mw: Mapping[str, float]) -> Loop:

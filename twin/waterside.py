@@ -29,6 +29,10 @@ def advance_water(d: Derived, coil_kw: Array, cdu_kw: Array | None, dt_s: float,
         capacity = capacity * chillers.ambient_capacity_frac(
             outdoor_l, plant.loop_design_outdoor_c, plant.loop_derate_per_k
         )
+        above_k = s.loop_supply_c - s.loop_setpoint_c
+        capacity = capacity * chillers.warm_water_capacity_frac(
+            above_k, plant.loop_capacity_per_k, plant.loop_capacity_most_frac
+        )
     free_kw = _free_cooling_kw(d, heat_kw, outdoor_l, flow_frac)
     taken_kw = cooling.chiller_heat_kw(
         s.loop_supply_c, s.loop_setpoint_c, heat_kw, capacity + free_kw, s.loop_water_kj_per_k, dt_s
