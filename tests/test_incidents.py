@@ -81,8 +81,21 @@ def test_every_stage_is_built_by_the_one_set(stage: str) -> None:
         assert mine.supply_c == wanted.supply_c
         assert mine.chillers.capacity_kw == pytest.approx(wanted.chillers.capacity_kw, rel=0.02)
         assert mine.chillers.restart_min == wanted.chillers.restart_min
+    assert {one.hall for one in file.structure} == {hall for hall, _ in file.halls()}
+    for one, rule in zip(file.structure, rules.structure, strict=True):
+        assert one.mass_kj_per_k == pytest.approx(rule.mass_kj_per_k, rel=0.02)
+        assert one.ua_kw_per_k == pytest.approx(rule.ua_kw_per_k, rel=0.02)
+    assert file.chiller_control == rules.chiller_control
     for key in ("node_type", "rack", "cooling_unit", "region", "hall"):
         assert getattr(file, key) == getattr(rules, key), key
+
+
+def test_every_plant_of_which_something_may_be_left_is_controlled_alike() -> None:
+    """Where all chillers stop at once, as in Hong Kong, neither heat nor warm water moves what is left."""
+    for stage in sorted(set(STAGES.values()) - {"hall"}):
+        file = read_site_file(shipped("sites", stage))
+        assert {one.loop for one in file.chiller_control} == {loop.id for loop in file.loop}
+        assert len({one.model_copy(update={"loop": "x/y"}) for one in file.chiller_control}) == 1
 
 
 def test_stages_differ_in_nothing_else_that_warms_a_hall() -> None:
