@@ -14,7 +14,7 @@ from plant.incident import Uniform, load_incident
 from plant.ranges import expand
 from plant.site import load_site
 from plant.sitebuild import compile_site, read_site_file
-from verbs import replay, replay_stops
+from verbs import replay, replay_sensitivity, replay_stops
 from verbs.replay_run import Case, busy_halls
 
 COOLING = (
@@ -246,3 +246,38 @@ def test_a_bad_set_is_refused(tmp_path: Path) -> None:
         load_hall_set(file)
     assert "is 60 fraction; low 0.5 .. high 0.7" in str(refusal.value)
     assert "'util_frac' is already at assumed[0]" in str(refusal.value)
+
+
+def test_a_moved_constant_reaches_stage_and_world() -> None:
+    """The sensitivity table builds each stage by the rules, with one constant at an end of its range."""
+    name = "virginia"
+    heavy = replay_sensitivity.Moved("aws-use1az4-2026-05-07", "water_m3_per_mw", 14.0)
+    values = replay_sensitivity.built_from(SET, heavy)
+    assert values == SET.likeliest | {"water_m3_per_mw": 14.0}
+    file = read_site_file(shipped("sites", name))
+    assert ruled(file, values).loop[0].water_m3 == pytest.approx(14.0 / 8.9 * file.loop[0].water_m3, rel=0.02)
+    incident = load_incident("aws-use1az4-2026-05-07")
+    some = replay_sensitivity.pinned(incident, replay_sensitivity.Moved(incident.id, "unnamed_lost_frac", 0.7))
+    world = some.likeliest()
+    assert world.value("unnamed_lost_frac") == 0.7
+    assert world.value("util_frac") == 0.6
+    assert len(world.cause("cooling_fails").components) == 6
+    names = [one.name for one in replay_sensitivity.constants(incident)]
+    assert len(set(names)) == len(names)
+    assert "several_lost_frac" not in names, "a share that this incident does not use"
+    assert replay_sensitivity.stop_s(replay_sensitivity.Moved(incident.id, "coil_effectiveness_frac", 0.3), 0) == (
+        replay_sensitivity.NO_SITE
+    )
+
+
+def test_more_water_and_a_smaller_loss_stop_later() -> None:
+    name = "aws-use1az4-2026-05-07"
+    moved = replay_sensitivity.Moved
+    likely, wet, worse = (
+        replay_sensitivity.stop_s(one, 0)
+        for one in (moved(name), moved(name, "water_m3_per_mw", 14.0), moved(name, "unnamed_lost_frac", 1.0))
+    )
+    assert isinstance(likely, float)
+    assert isinstance(wet, float)
+    assert isinstance(worse, float)
+    assert worse < likely < wet

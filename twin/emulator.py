@@ -58,6 +58,10 @@ class Emulator:
             story.write(state, site, scenario.incident)
         self.engine = Engine(state, site, drivers=drivers)
         self.engine.run(scenario.start_ms)
+        # walls and floor need a day to settle, not two hours: they have stood in this air for long
+        warmer_k = state.hall_hot_c - state.hall_structure_c
+        state.heat_sync_kj[...] += (state.hall_structure_kj_per_k * warmer_k).sum(axis=1)
+        state.hall_structure_c[...] += warmer_k
         _reset_counters(state.arrays)
         self.sensors = Sensors(site, scenario.hidden_seed, scenario.quality)
         self.commands = Commands(self.engine)

@@ -113,6 +113,9 @@ def replay(
     quiet: Annotated[
         int, typer.Option("--quiet", min=0, max=10_000, help="Quiet stretches of equal length, a count.")
     ] = 0,
+    sensitivity: Annotated[
+        bool, typer.Option("--sensitivity", help="How the first stop [s] moves with each assumed constant.")
+    ] = False,
     workers: Workers = 2,
     seed: Seed = 0,
     json: Json = False,
@@ -123,15 +126,15 @@ def replay(
     \b
     Example:
       foretwin replay alibaba-hk-2022-12-18 --seeds 20 --policy none,foretwin
-      foretwin replay --all --seeds 3 --json
+      foretwin replay --all --policy none --sensitivity --json
     """
     policies = [name.strip() for name in policy.split(",") if name.strip()]
     inputs = {"ids": ids or [], "all": all_, "seeds": seeds, "policies": policies, "human_s": human_s, "quiet": quiet}
-    ask = Ask("replay", {**inputs, "workers": workers}, seed, json, debug)
+    ask = Ask("replay", {**inputs, "sensitivity": sensitivity, "workers": workers}, seed, json, debug)
 
     def work(verb: Any) -> Any:
         chosen = _every_incident() if all_ else ids or [INCIDENT]
-        return verb.run(chosen, seeds, policies, human_s, quiet, seed, workers, front.say)
+        return verb.run(chosen, seeds, policies, human_s, quiet, seed, workers, front.say, sensitivity=sensitivity)
 
     return front.run(ask, "verbs.replay", work)
 

@@ -15,7 +15,7 @@ from predict import registry
 from recovery import mttr
 from recovery.loop import Settings
 from twin import fanout
-from verbs import replay_stops
+from verbs import replay_sensitivity, replay_stops
 from verbs.livework import MODELS
 from verbs.replay_run import Case, Measured, play_foretwin, play_none, seconds
 
@@ -46,11 +46,13 @@ def run(
     say: Callable[[str], None] = print,
     *,
     finalists: int = 32,
+    sensitivity: bool = False,
 ) -> dict[str, Any]:
     """Return the `results` of contracts.md; every figure comes from simulation.
 
     human_s: decision time of policy `foretwin`; `foretwin_0s`, `foretwin_2m`, `foretwin_5m` state their own. quiet: so
-    many quiet stretches of equal length are watched as well and their alerts counted. Raises ConfigError for an
+    many quiet stretches of equal length are watched as well and their alerts counted. sensitivity: also say how the
+    first stop moves with each assumed constant. Raises ConfigError for an
     unknown policy.
     """
     names = [check_policy(name) for name in policies]
@@ -71,6 +73,8 @@ def run(
         more = [(i, seed + k) for i in ids for k in range(seeds, max(seeds, replay_stops.WORLDS))]
         further = dict(zip(more, fanout.each(stop_of, more, workers), strict=True))
         _first_stops(results, asked, played, further)
+    if sensitivity:
+        results["sensitivity"] = replay_sensitivity.run(ids, seed, workers, say)
     return results
 
 

@@ -66,10 +66,13 @@ class Case:
     seed: int
     quiet: bool = False
     busy_frac: dict[str, float] = field(default_factory=dict)
+    likeliest: bool = False
 
     @property
     def world(self) -> ResolvedIncident:
-        """The possible world of this seed; the outcome stands nowhere in it."""
+        """The possible world of this seed, or the likeliest one; the outcome stands nowhere in it."""
+        if self.likeliest:
+            return self.incident.without_outcome().likeliest()
         return self.incident.without_outcome().resolve(lambda purpose, name: float(_uniform(self.seed, purpose, name)))
 
     @property

@@ -32,9 +32,13 @@ class FirstStop:
 
 
 def first_stop(site: Site, incident: Incident, seed: int) -> FirstStop:
-    """Play one world until its first forced stop, at the latest until the window of its replay ends."""
-    case = Case(site, incident, seed)
-    emulator = Emulator(site, case.scenario(), MemoryStore(), case.drivers())
+    """Play the world of a seed until its first forced stop, at the latest until the window of its replay ends."""
+    return play_to_stop(Case(site, incident, seed))
+
+
+def play_to_stop(case: Case) -> FirstStop:
+    """Play one world without sensors until its first forced stop."""
+    emulator = Emulator(case.site, case.scenario(), MemoryStore(), case.drivers())
     end_ms, stop_ms = case.window_ms[1], -1
     while emulator.now_ms < end_ms and stop_ms < 0:
         stop_ms = emulator.advance_unread(min(end_ms, emulator.now_ms + CHUNK_MS))["first_stop_ms"]
