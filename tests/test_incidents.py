@@ -270,6 +270,7 @@ def test_a_moved_constant_reaches_stage_and_world() -> None:
     )
 
 
+@pytest.mark.slow
 def test_more_water_and_a_smaller_loss_stop_later() -> None:
     name = "aws-use1az4-2026-05-07"
     moved = replay_sensitivity.Moved
