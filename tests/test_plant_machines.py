@@ -37,6 +37,7 @@ def wall_kw(kind: NodeType, output_kw: float) -> float:
         ("dgx-a100", 8, 6.5, 1.3, 1.6),  # V, and M for idle: notes/incidents.md B.5
         ("dgx-h100", 8, 10.2, 1.8, 2.2),  # V2, M
         ("cpu-2s", 0, 0.85, 0.45, 0.522),  # AcmeTrace, CPU servers: 99.9 % at 0.828 kW, 5 % at 0.522 kW
+        ("pcie-8", 8, 4.55, 0.85, 1.2),  # [assumed], as written
         ("frontier", 8, 2.958, 0.7, 0.8),  # RAPS, from its parts
     ],
 )
@@ -50,7 +51,7 @@ def test_a_node_type_draws_what_is_published(
 
 
 def test_all_shipped_types_are_tested() -> None:
-    assert set(shipped_types()) == {"dgx-a100", "dgx-h100", "cpu-2s", "frontier"}
+    assert set(shipped_types()) == {"dgx-a100", "dgx-h100", "cpu-2s", "frontier", "pcie-8"}
 
 
 def test_frontier_has_the_nodes_and_cabinets_that_raps_simulates(frontier: Site) -> None:
@@ -127,7 +128,7 @@ def test_a_type_may_stand_beside_the_site_file(tmp_path: Path) -> None:
 def test_a_type_that_does_not_exist_names_those_that_do(tmp_path: Path) -> None:
     path = tmp_path / "site.toml"
     path.write_text(TINY.replace('id = "gpu"', 'id = "gpu"\nlike = "dgx-h1000"', 1))
-    with pytest.raises(SiteFileError, match="shipped are cpu-2s dgx-a100 dgx-h100 frontier"):
+    with pytest.raises(SiteFileError, match="shipped are cpu-2s dgx-a100 dgx-h100 frontier pcie-8"):
         load_site(path)
 
 
