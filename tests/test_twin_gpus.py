@@ -20,6 +20,7 @@ from twin.ensemble import make_state
 from twin.flows import stored_heat_kj
 from twin.jobs import ENDLESS_WORK_S, Jobs, make_jobs
 from twin.nodephase import ON, STARTING, STOPPED
+from twin.sensors import Quality, Sensors
 from twin.state import State
 
 TINY = (Path(__file__).parent.parent / "data/sites/tiny.toml").read_text(encoding="utf-8")
@@ -296,3 +297,17 @@ def test_accelerators_of_a_liquid_cooled_rack_stand_above_its_coolant(tmp_path: 
     warmer = state.gpu_c[0] - before
     assert (warmer[liquid] > 10.0).all()
     assert (np.delete(warmer, liquid) < 5.0).all()
+
+
+def test_sensors_read_accelerators_of_the_nodes_that_have_them(site: Site) -> None:
+    state = busy(site)
+    derived = Engine(state, site).derived
+    sensors = Sensors(site, 5, Quality(temp_k=0.1, bias_k=0.0, gap_frac=0.0))
+    seen: dict[str, float] = {}
+    for tick in range(4):
+        batch, _ = sensors.read(derived, state.now_ms + 15_000 * tick)
+        mine = batch.channel == "gpu_c"
+        seen |= dict(zip(batch.component[mine], batch.value[mine], strict=True))
+    assert set(seen) == {site.node_ids[int(n)] for n in site.gpus.node}
+    for column, node in enumerate(site.gpus.node):
+        assert seen[site.node_ids[int(node)]] == pytest.approx(state.gpu_c[0, column], abs=0.6)

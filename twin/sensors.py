@@ -63,6 +63,14 @@ def _fan_frac(d: Derived) -> Array:
     return np.where(d.state.unit_running[0], d.fan_speed[0][d.site.unit_hall], 0.0)
 
 
+def _gpu_c(d: Derived) -> Array:
+    """The hottest accelerator of each node, nan where a node has none (or none is modelled)."""
+    of = d.site.gpus
+    out = np.full(len(d.site.node_ids), np.nan)
+    out[of.node[of.has_gpu]] = d.state.gpu_c[0, of.has_gpu]
+    return out
+
+
 GROUPS: tuple[Group, ...] = (
     Group("loop", "supply_c", 15, "k", lambda d: d.state.loop_supply_c[0]),
     Group("loop", "return_c", 15, "k", _loop_return_c),
@@ -77,6 +85,7 @@ GROUPS: tuple[Group, ...] = (
     Group("hall", "power_kw", 15, "rel", lambda d: d.hall_kw[0]),
     Group("rack", "inlet_c", 30, "k", lambda d: d.state.rack_inlet_c[0]),
     Group("rack", "outlet_c", 60, "k", lambda d: d.state.rack_air_c[0]),
+    Group("node", "gpu_c", 60, "k", _gpu_c),
     Group("node", "power_kw", 300, "rel", lambda d: d.node_kw[0]),
     Group("node", "ok", 300, "", lambda d: (d.state.node_phase[0] == ON).astype(np.float64)),
     Group("ups", "load_frac", 60, "rel", lambda d: _ups_load(d) / d.site.ups_rated_kw),
@@ -107,6 +116,8 @@ class Sensors:
             (g.kind, g.channel): streams.component_keys(f"{name}/{g.channel}" for name in self.names[g.kind])
             for g in GROUPS
         }
+        self.who = {(g.kind, g.channel): np.arange(len(self.names[g.kind])) for g in GROUPS}
+        self.who["node", "gpu_c"] = site.gpus.node[site.gpus.has_gpu]
         self.bias = {
             key: quality.bias_k * streams.normal(hidden_seed, "sensor bias", 0, keys) for key, keys in self.keys.items()
         }
@@ -128,7 +139,7 @@ class Sensors:
 
     def _turn(self, g: Group, now_ms: int, step_ms: int) -> NDArray[np.int64]:
         turns = max(1, g.every_s * 1000 // step_ms)
-        return np.arange((now_ms // step_ms) % turns, len(self.names[g.kind]), turns)
+        return self.who[g.kind, g.channel][(now_ms // step_ms) % turns :: turns]
 
     def _disturb(
         self, value: Array, key: NDArray[np.uint64], kelvin: Flags, relative: Flags, bias: Array, draw: int
