@@ -23,6 +23,7 @@ TWO_STAGES, THREE_STAGES = 30, 200  # repairs that a mixture of two or three nee
 PRIOR_SIGMA, PRIOR_COUNT = 1.8, 4.0  # sigma of few repairs leans to that of all kinds, as if seen so often
 MIN_SIGMA = 0.15
 EM_ROUNDS = 300
+MOST_FACTOR, HALVINGS, MADE_NODES = 50.0, 14, 60_000  # search for the factor of lemons
 DRAWS = 2000  # bootstrap
 QUANTILES = (0.25, 0.5, 0.75, 0.9)
 PLOT_AT = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -67,11 +68,12 @@ def fit(log: FaultLog) -> Fit:
     rows = []
     for kind in log.kinds():
         mine = log.of(kind)
-        beta, struck = fit_shared(log, kind)
-        # every first fault brings struck neighbours, every fault its returns: 1 + p + p^2 ...
-        first = mine.sum() * (1.0 - p_fails) / (1.0 + beta * struck)
+        shared, struck = fit_shared(log, kind)
+        # n = (first + struck) (1 + p + p^2 ...): every fault may return, and a shared cause strikes more than one
+        first = mine.sum() * (1.0 - p_fails) - shared * struck
+        beta = shared / first
         rows.append(KindFit(kind, int(mine.sum()), first / up_y, beta, struck, fit_repairs(log.repair_h[mine])))
-    return Fit(log.name, LEMON_FRAC, fit_lemons(log), p_fails, median_h, sigma, tuple(rows))
+    return Fit(log.name, LEMON_FRAC, fit_lemons(log, p_fails), p_fails, median_h, sigma, tuple(rows))
 
 
 def fit_returns(log: FaultLog) -> tuple[float, float, float]:
@@ -92,29 +94,42 @@ def fit_returns(log: FaultLog) -> tuple[float, float, float]:
     return max(float((soon - usual) / (1.0 - usual)), 0.0), float(np.exp(np.median(back_h))), float(back_h.std())
 
 
-def fit_shared(log: FaultLog, kind: str) -> tuple[float, float]:
-    """Share of the starts of a kind that strike several nodes, and how many more than one they strike."""
+def fit_shared(log: FaultLog, kind: str) -> tuple[int, float]:
+    """Count the starts of a kind that strike several nodes, and how many more than one they strike on average."""
     group, mine = log.groups(), log.of(kind)
     started, size = np.unique(group[mine], return_counts=True)
     if not len(started) or not (size > 1).any():
-        return 0.0, 0.0
-    return float((size > 1).mean()), float(size[size > 1].mean() - 1.0)
+        return 0, 0.0
+    return int((size > 1).sum()), float(size[size > 1].mean() - 1.0)
 
 
-def fit_lemons(log: FaultLog, share: float = LEMON_FRAC) -> float:
-    """Hazard of a lemon over that of a good node, by the spread of first faults between nodes.
+def fit_lemons(log: FaultLog, p_fails: float, share: float = LEMON_FRAC) -> float:
+    """Hazard of a lemon over that of a good node, so that the worst tenth of the nodes holds its share of the faults.
 
-    Counts of a two-point mixture of Poissons have variance m + m^2 CV^2 with CV^2 = f (1-f) x^2 / (1 + f x)^2,
-    x = factor - 1: solved for x. First faults: those not soon after a repair, and one of each common start.
+    Fleets are made by the law: first faults are Poisson, each returns with p_fails. The factor is found by halving.
     """
-    gap, group = log.gap_d(), log.groups()
-    alone = np.concatenate([[True], group[1:] != group[:-1]])
-    first = ~(gap < AGAIN_D) & alone
-    counts = np.bincount(log.node[first], minlength=log.nodes).astype(np.float64)
-    mean, var = counts.mean(), counts.var()
-    cv = np.sqrt(max(var - mean, 0.0)) / mean
-    room = np.sqrt(share * (1.0 - share)) - cv * share
-    return 1.0 + float(cv / max(room, 0.01))
+    want = worst_share(np.bincount(log.node, minlength=log.nodes)[None, :].astype(np.float64))
+    low, high = 1.0, MOST_FACTOR
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2.0
+        low, high = (low, middle) if _made_share(log, p_fails, share, middle) > want else (middle, high)
+    return (low + high) / 2.0
+
+
+def _made_share(log: FaultLog, p_fails: float, share: float, factor: float, seed: int = 0) -> float:
+    """Worst share of fleets made with this factor; common random numbers make it smooth in the factor."""
+    rng = np.random.default_rng(seed)
+    lemon = rng.random((max(MADE_NODES // log.nodes, 10), log.nodes)) < share
+    mean = len(log.node) * (1.0 - p_fails) / log.nodes / (1.0 + share * (factor - 1.0))
+    first = rng.poisson(np.where(lemon, factor, 1.0) * mean)
+    again = rng.negative_binomial(np.maximum(first, 1), 1.0 - p_fails) * (first > 0)
+    return worst_share((first + again).astype(np.float64))
+
+
+def worst_share(counts: Array) -> float:
+    """Share of the faults that the worst tenth of the nodes holds, mean over fleets (fleets, nodes)."""
+    worst = np.sort(counts, axis=1)[:, -max(round(counts.shape[1] / 10), 1) :]
+    return float((worst.sum(axis=1) / counts.sum(axis=1)).mean())
 
 
 def fit_repairs(hours: Array) -> Mixture:

@@ -74,6 +74,10 @@ def crisis(site: Site, members: int, seed: int = 7) -> State:
     )
     s.agenda.add(T0_MS + 20 * MINUTE_MS, "ups", site.ups_ids[1], "module_out", {"repaired_ms": T0_MS + 35 * MINUTE_MS})
     s.agenda.add(T0_MS + 30 * MINUTE_MS, "feed", site.feed_ids[1], "sag", {"depth_frac": 0.5, "lasts_s": 0.4}, some)
+    s.agenda.add(
+        T0_MS + 6 * MINUTE_MS + 77, "node", site.node_ids[9], "signs",
+        {"fails_ms": T0_MS + 14 * MINUTE_MS, "repaired_ms": T0_MS + 33 * MINUTE_MS + 1_500},
+    )  # fmt: skip
     return s
 
 

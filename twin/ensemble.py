@@ -16,6 +16,7 @@ from twin.gpus import settle
 from twin.jobs import EMPTY, NOT_ARRIVED, Jobs
 from twin.kernels import DEFAULT
 from twin.link_lives import first_lives
+from twin.node_faults import first_faults
 from twin.state import State, axis_shape
 
 Array = NDArray[np.float64]
@@ -108,9 +109,7 @@ def _parameters(site: Site, s: State, spread: Spread) -> None:
 
 
 def _populations(site: Site, s: State) -> None:
-    s.node_fails_at[...] = streams.exponential(
-        s.seed, "node life", s.member[:, None], streams.component_keys(site.node_ids)[None, :], 0
-    )
+    first_faults(site, s)
     s.node_cap_frac[...] = 1.0
     s.node_psu_ok[...] = site.psu_per_node
     s.node_psu_b_ok[...] = site.chain.node_psus_b

@@ -9,8 +9,7 @@ from numba import njit
 
 from plant.power import CAP_FLOOR_FRAC
 from twin.kernels import Floats, Ints, RackOut
-from twin.nodephase import FAILED, ON, STARTING, STOPPED
-from twin.plain_nodes import NEVER_MS
+from twin.nodephase import NEVER_MS, ON, STARTING, STOPPED
 
 
 @njit(cache=True, nogil=True)
@@ -58,8 +57,7 @@ def settle_nodes(
                             ratio = min(max((cap - floor) / max(demand - floor, 1e-9), 0.0), 1.0)
                 elif phase == STOPPED:
                     stopped += 1.0
-                if phase in (STARTING, FAILED):
-                    next_up = min(next_up, until_ms[row, n])
+                next_up = min(next_up, until_ms[row, n])
                 fed = drawn
                 rating = psu_rated_kw[n] * live[i, n]
                 if drawn > 0.0 and rating > 0.0:

@@ -9,9 +9,7 @@ import numpy as np
 from plant import power
 from twin.kernels import Floats, Ints, RackOut
 from twin.layout import segment_min, segment_sum, segments
-from twin.nodephase import FAILED, ON, STARTING, STOPPED
-
-NEVER_MS = 2**62
+from twin.nodephase import ON, STARTING, STOPPED
 
 
 def node_demand(
@@ -44,5 +42,4 @@ def settle_nodes(
     rack_out.stopped[rows] = segment_sum((phase == STOPPED).astype(np.float64), racks)
     rack_out.fails_at[rows] = segment_min(np.where(on, fails_at[rows], np.inf), racks)
     rack_out.stop_c[rows] = segment_min(np.where(powered, stop_c[rows] - offset_k, np.inf), racks)
-    ends = np.where((phase == STARTING) | (phase == FAILED), until_ms[rows], NEVER_MS)
-    next_up_out[rows] = ends.min(axis=1)
+    next_up_out[rows] = until_ms[rows].min(axis=1)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from twin import cooling_effects, cooling_lives, effects, link_lives
 from twin import jobs as J
 from twin.agenda import Entry, Scalar
+from twin.fault_lives import FAULT_LIVES
 from twin.gpu_lives import GPU_LIVES
 from twin.power_lives import POWER_CUTS, POWER_LIVES
 
@@ -166,5 +167,6 @@ LIVES: dict[str, Callable[[Turn], Life]] = {
     "action": action,
     **POWER_LIVES,
     **GPU_LIVES,
+    **FAULT_LIVES,
 }
 CUTS: frozenset[str] = POWER_CUTS

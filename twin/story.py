@@ -37,13 +37,18 @@ def _write_cause(state: State, site: Site, world: ResolvedIncident, cause: Resol
             power_story.write_cause(state, world, cause, component, back_ms)
         elif cause.kind == "fan_fails":
             _fans(state, site, world, cause, component, back_ms)
+        elif cause.kind == "node_fails":
+            warned = cause.onset_min < cause.at_min
+            first_ms = world.at_ms(cause.onset_min) if warned else at_ms
+            data = {"fails_ms": at_ms, "repaired_ms": back_ms}
+            state.agenda.add(first_ms, "node", component, "signs" if warned else "fail", data)
         elif cause.kind in NETWORK_FAULTS:
             _network(state, site, cause, component, at_ms, back_ms)
         else:
             raise IncidentFileError(
                 f"incident {world.id}: cause {cause.name}",
                 f"kind '{cause.kind}', which the twin cannot play yet",
-                "loop_airlock fan_fails " + " ".join((*COOLING_FAULTS, *POWER_FAULTS, *NETWORK_FAULTS)),
+                "loop_airlock fan_fails node_fails " + " ".join((*COOLING_FAULTS, *POWER_FAULTS, *NETWORK_FAULTS)),
                 "describe the cause by one of these",
             )
 
