@@ -101,7 +101,7 @@ def test_known_truth_is_found_again():
 
 def test_nothing_repeats_where_nothing_does():
     found = faultfit.fit(invented(4, 0.0, 1.0))
-    assert found.p_repair_fails < 0.01
+    assert found.p_repair_fails < 0.02
     assert found.lemon_factor < 1.5
 
 
