@@ -116,7 +116,8 @@ def test_a_network_nobody_uses_changes_nothing():
     with_it = run(lasting(SITE, jobs), SITE, T0_MS + 20 * MINUTE_MS)
     without = run(lasting(site, jobs), site, T0_MS + 20 * MINUTE_MS)
     for name, array in without.arrays.items():
-        if not name.startswith(("link_", "switch_")):
+        # where there are links, cables fail as links and no longer as a part of the node
+        if not name.startswith(("link_", "switch_", "rack_hazard")):
             assert array.tobytes() == with_it.arrays[name].tobytes(), name
 
 
