@@ -1,7 +1,8 @@
 """What hangs on what: who serves whom on a site, read from its index arrays (`rack_hall`, `chiller_loop`, ...).
 
 Serving goes from the outside in: a feed serves UPS groups, a UPS its halls, a chiller its loop, a loop its halls, a
-hall its racks, a rack its nodes, a node its power supplies.
+hall its racks, a rack its nodes, a node its power supplies. In the network a spine serves its links, a link its leaf
+switch, a leaf its racks.
 """
 
 from __future__ import annotations
@@ -72,6 +73,21 @@ def _edges(site: Site, servant: str = "", to: str = "") -> Iterator[tuple[str, i
     if servant in ("", "generator") and to in ("", "feed"):
         for g, f in zip(*np.nonzero(site.chain.generator_feed), strict=True):
             yield "generator", int(g), ("feed", int(f))
+    yield from _network(site, servant, to)
+
+
+def _network(site: Site, servant: str, to: str) -> Iterator[tuple[str, int, tuple[str, int]]]:
+    """A spine serves its links, a link its leaf, a leaf its racks; links between halls serve nobody alone."""
+    net, first = site.network, len(site.link_ids)
+    if servant in ("", "switch") and to in ("", "link"):
+        for u, spine in enumerate(net.uplink_spine.tolist()):
+            yield "switch", len(net.leaf_ids) + spine, ("link", first + u)
+    if servant in ("", "link") and to in ("", "switch"):
+        for u, leaf in enumerate(net.uplink_leaf.tolist()):
+            yield "link", first + u, ("switch", leaf)
+    if servant in ("", "switch") and to in ("", "rack"):
+        for rack, leaf in enumerate(net.rack_leaf.tolist()):
+            yield "switch", leaf, ("rack", rack)
 
 
 def _chain_edges(site: Site, servant: str, to: str) -> Iterator[tuple[str, int, tuple[str, int]]]:

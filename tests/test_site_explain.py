@@ -48,3 +48,16 @@ def test_the_whole_site_lists_every_kind_that_is_there():
 def test_an_unknown_component_is_refused_with_the_nearest():
     with pytest.raises(SiteFileError, match="did you mean"):
         site_explain.run("hall", "hk/zone-c/lop")
+
+
+def test_a_spine_reaches_every_rack_of_its_hall_and_a_link_says_what_it_carries():
+    site = load_site("fabric")
+    spine = site.index("switch", "lab/b/spine2")
+    assert len(reach(site, "switch", spine)["rack"]) == 22
+    assert served_by(site, "switch", site.index("switch", "lab/b/leaf03")) == [
+        ("link", f"lab/b/leaf03/spine{i}") for i in range(1, 5)
+    ]
+    rows = {row["name"]: row["value"] for row in site_explain.run("fabric", "lab/b/leaf03/spine2")["items"]}
+    assert rows["link_each_gb_per_s"] == 25.0
+    rows = {row["name"]: row["value"] for row in site_explain.run("fabric", "lab/b/leaf03")["items"]}
+    assert rows["switch_gb_per_s"] == 100.0

@@ -96,9 +96,23 @@ def _arrays(site: Site, kind: str) -> list[tuple[str, Any, str]]:
         for f in fields(owner):  # type: ignore[arg-type]
             values = getattr(owner, f.name)
             named = f.name.startswith(f"{prefix}_") or (f.name == "other_kw_frac" and kind == "region")
-            if named and isinstance(values, np.ndarray) and values.shape == (count,):
+            if named and f.name != "link_each_gb_per_s" and isinstance(values, np.ndarray) and values.shape == (count,):
                 found.append((f.name, values, words.get(f.name, "")))
-    return found
+    return found + _capacities(site, kind)
+
+
+def _capacities(site: Site, kind: str) -> list[tuple[str, Any, str]]:
+    """Return what links carry, and what the links of each switch carry together: the fabrics hold them by their own."""
+    net = site.network
+    if kind == "link" and site.components("link"):
+        each = np.concatenate([site.link_each_gb_per_s, net.uplink_gb_per_s])
+        return [("link_each_gb_per_s", each, "what the link carries in each direction")]
+    if kind == "switch" and net.present:
+        up = np.bincount(net.uplink_leaf, net.uplink_gb_per_s, len(net.leaf_ids))
+        down = np.bincount(net.uplink_spine, net.uplink_gb_per_s, len(net.spine_ids))
+        both = np.concatenate([up, down])
+        return [("switch_gb_per_s", both, "what its links between leaf and spine carry together")]
+    return []
 
 
 def unit_of(name: str) -> str:
