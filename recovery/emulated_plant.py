@@ -38,8 +38,10 @@ class EmulatedPlant:
         return self._step(key, epoch, "transfer_feed", components, to_feed=to_feed)
 
     def link(self, key: str, epoch: int, links: Sequence[str], enabled: bool) -> Receipt:
-        """Not emulated yet: rejected."""
-        return self._cannot(key, epoch, "link switching")
+        """Take links out of service where the others carry on; putting back is the undo of that call."""
+        return (
+            self._cannot(key, epoch, "link switching on") if enabled else self._step(key, epoch, "disable_link", links)
+        )
 
     def power(self, key: str, epoch: int, components: Sequence[str], on: bool) -> Receipt:
         """Not emulated yet: rejected."""

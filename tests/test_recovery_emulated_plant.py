@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from emulated_world import SITE, quickly
+from emulated_world import SITE, emulated, quickly
+from network_stories import fabric_site
 from twin_stories import MINUTE_MS, T0_MS
 
+from plant.network import DISABLED, UP
 from recovery.emulated_plant import EmulatedPlant
 from recovery.plant_port import PlantPort
 from twin import cooling_bits
@@ -102,7 +104,7 @@ def test_what_is_not_emulated_is_refused_in_words(world):
     before = emulator.engine.state.digest()
     for i, call in enumerate(
         (
-            lambda k: port.link(k, 1, list(SITE.link_ids), False),
+            lambda k: port.link(k, 1, list(SITE.link_ids), True),
             lambda k: port.power(k, 1, [SITE.node_ids[0]], False),
             lambda k: port.standby(k, 1, [SITE.chiller_ids[SPARE]], False),
         )
@@ -111,6 +113,23 @@ def test_what_is_not_emulated_is_refused_in_words(world):
         assert receipt.status == "rejected"
         assert "not emulated" in receipt.detail
     assert emulator.engine.state.digest() == before
+
+
+def test_a_link_is_taken_out_only_where_the_others_carry_on_and_put_back():
+    site = fabric_site()
+    emulator, _ = emulated(5, site, 0.5)
+    port, s = EmulatedPlant(emulator.request), emulator.engine.state
+    first, second, _ = site.network.uplink_ids[:3]
+    before = s.link_until_ms.copy()
+    assert port.link(f"{ALPHA}:0", 1, [first], False).status == "done"
+    assert s.link_phase[0, 1] == DISABLED
+    refused = port.link(f"{ALPHA}:1", 1, [second], False)  # two of three paths are kept
+    assert (refused.status, s.link_phase[0, 2]) == ("rejected", UP)
+    assert "would not carry on" in refused.detail
+    assert port.link(f"{ALPHA}:2", 1, [site.link_ids[0]], False).status == "rejected"
+    assert port.undo(f"{ALPHA}:0:undo1", 1, f"{ALPHA}:0").status == "done"
+    assert not s.link_phase.any()
+    assert np.array_equal(s.link_until_ms, before)
 
 
 def test_a_hall_is_put_on_another_feed_and_back(world):

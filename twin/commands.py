@@ -16,9 +16,10 @@ from twin import effects
 from twin import jobs as J
 from twin.cooling_bits import CHILLER_ON
 from twin.engine import Engine
+from twin.link_lives import touched
 from twin.nodephase import ON
 from twin.placement import requeue
-from twin.plant_steps import check_plant_step
+from twin.plant_steps import check_plant_step, nothing_done
 
 Flags = NDArray[np.bool_]
 Answer = dict[str, Any]
@@ -28,7 +29,7 @@ PORT_PHASES = {
 }  # fmt: skip
 AT_WORK = (J.RUNNING, J.RESTARTING)  # what the port shows as running
 FEEDS = ("ups_on_feed", "hall_on_feed", "loop_on_feed")
-UNDOABLE = ("hall_setpoint_c", "loop_setpoint_c", "chiller_phase", *FEEDS)
+UNDOABLE = ("hall_setpoint_c", "loop_setpoint_c", "chiller_phase", "link_phase", "link_until_ms", *FEEDS)
 ALL = np.zeros(1, dtype=np.int64)  # the emulated site is one member: row 0
 
 
@@ -303,12 +304,10 @@ class Commands:
             for name in UNDOABLE
             for i in np.flatnonzero(s.arrays[name][0] != before[name])
         }
-        if step.kind == "start_standby" and not changed:
-            raise ValueError(f"no chiller stands by for {', '.join(step.scope)}")
+        if not changed and nothing_done(step):
+            raise ValueError(nothing_done(step))
         if step.kind == "transfer_feed":
             self.engine.derived.mark_supply()
-            if not changed:
-                raise ValueError(f"feed '{step.get('to_feed')}' is dead, does not reach them, or carries them already")
         self.changed[key] = changed
         return "done", f"{step.kind}: {len(changed)} changed"
 
@@ -318,6 +317,7 @@ class Commands:
             return "done", "nothing was done, nothing to undo"
         back = sum(self._put_back(at, *values) for at, values in mine.items())
         self.engine.derived.mark_supply()
+        touched(self.engine.derived, ALL)
         return "done", f"{back} of {len(mine)} changes put back; the others were changed again since"
 
     def _put_back(self, at: tuple[str, int], was: float, ours: float) -> bool:

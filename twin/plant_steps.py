@@ -9,6 +9,7 @@ TAKES = {
     "set_cooling": ("hall", "loop"),
     "start_standby": ("chiller",),
     "transfer_feed": ("ups", "hall", "rack"),
+    "disable_link": ("link",),
 }
 """Kind of step -> kinds of component that it can act on."""
 
@@ -29,3 +30,12 @@ def check_plant_step(site: Site, step: Action) -> None:
             raise ValueError(f"no component '{one}'")
         if kind not in kinds:
             raise ValueError(f"{step.kind} of a {kind} ('{one}') is not emulated; it takes {' or '.join(kinds)}")
+
+
+def nothing_done(step: Action) -> str:
+    """Return why a valid step changed nothing, empty where that is an answer too."""
+    return {
+        "start_standby": f"no chiller stands by for {', '.join(step.scope)}",
+        "transfer_feed": f"feed '{step.get('to_feed')}' is dead, does not reach them, or carries them already",
+        "disable_link": f"{', '.join(step.scope)}: out already, or the others would not carry on",
+    }.get(step.kind, "")
