@@ -22,6 +22,7 @@ HORIZON_S = 12 * 3600.0
 HOLD_S = 600.0
 LOOK_EVERY_S = 1800.0
 CALM_STEP_MS = 60_000
+NOT_CALM_K = 1e3  # nothing is known of the step before the first: it is a short one
 HOUR_MS = 3_600_000
 BLOCK_ROWS = fanout.BLOCK_ROWS  # smaller blocks settle sooner
 PAGED_FROM_TIER = 2
@@ -116,6 +117,7 @@ def _play(block: State, plan: Plan, site: Site, drivers: Drivers | None, horizon
     """Run one plan in one block of members to recovery, or to the horizon."""
     fork = block.fork()
     fork.calm_step_ms = CALM_STEP_MS
+    fork.temp_moved_k[...] = NOT_CALM_K
     start_ms = fork.now_ms
     fork.first_stop_ms[...] = -1
     fork.low_service_ms[...] = -1

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from twin_stories import MINUTE_MS, T0_MS, crisis, tiny
 
 from plant.errors import SnapshotMismatch
+from plant.thermal import RackStep, rack_step
 from twin.engine import run
 from twin.kernels import GpuColumns, RackOut, kernels
 
@@ -171,3 +172,29 @@ def test_accelerators_warm_the_same(seed: int) -> None:
         found.append((rise, above, gpu_out, mem_out, np.array(reached)))
     for plain, fast in zip(*found, strict=True):
         assert np.allclose(plain, fast, rtol=1e-12, atol=1e-12)
+
+
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=40, deadline=None)
+def test_racks_warm_the_same_and_only_changed_ones_are_computed_again(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    racks, rack_hall, dt_s = 6, np.array([0, 0, 1, 1, 1, 1], dtype=np.int32), 15.0
+    mass, air = rng.uniform(100.0, 900.0, (MEMBERS, racks)), rng.uniform(9.0, 20.0, (MEMBERS, racks))
+    ua, flow = rng.uniform(0.3, 3.0, (MEMBERS, racks)), rng.choice([0.0, 0.1, 2.0], (MEMBERS, racks))
+    heat, inlet = rng.uniform(0.0, 30.0, (MEMBERS, racks)), rng.uniform(15.0, 45.0, (MEMBERS, racks))
+    mass_c, air_c = rng.uniform(20.0, 60.0, (2, MEMBERS, racks))
+    changed = np.where(rng.random((MEMBERS, racks)) < 0.3, flow * 0.5 + 0.1, flow)
+    found = []
+    for name in ("numpy", "numba"):
+        k, seen = kernels(name), np.full((4, MEMBERS, racks), np.nan)
+        step = RackStep(*np.zeros((6, MEMBERS, racks)))
+        k.rack_coefficients(np.arange(MEMBERS), mass, air, ua, flow, dt_s, seen, step)
+        k.rack_coefficients(np.array([0, 2]), mass, air, ua, changed, dt_s, seen, step)
+        out = mass_c.copy(), air_c.copy(), np.zeros_like(inlet), np.full(MEMBERS, 30.0), np.ones((MEMBERS, 2))
+        k.rack_air(step, rack_hall, heat, inlet, mass, air, dt_s, *out)
+        found.append((*step, *out))
+    fresh = rack_step(mass[0], air[0], ua[0], changed[0], dt_s)
+    for kept, new in zip(found[0][:6], fresh, strict=True):
+        assert np.allclose(kept[0], new, rtol=1e-12, atol=1e-14)
+    for plain, fast in zip(*found, strict=True):
+        assert np.allclose(plain, fast, rtol=1e-10, atol=1e-10)

@@ -79,20 +79,15 @@ def _hold_fans(d: Derived, rows: Rows, held: NDArray[np.bool_], wanted: Array, f
 
 
 def rack_coefficients(d: Derived, dt_s: float) -> thermal.RackStep:
-    """Return the exact-step coefficients for dt_s; rows in which nothing changed keep theirs."""
+    """Return the exact-step coefficients for dt_s; racks in which nothing changed keep theirs."""
     if dt_s != d.air_dt_s:
-        d.air_dirty[...] = True
+        d.air_dirty[...], d.rack_seen[...] = True, np.nan
         d.air_dt_s = dt_s
     if d.air_dirty.any():
-        rows, s = some_rows(d.air_dirty), d.state
-        new = thermal.rack_step(
-            s.rack_mass_kj_per_k[rows],
-            s.rack_air_kj_per_k[rows],
-            s.rack_ua_kw_per_k[rows],
-            d.rack_flow[rows],
-            dt_s,
-        )
-        for kept, part in zip(d.rack_step, new, strict=True):
-            kept[rows] = part
+        s = d.state
+        d.kernels.rack_coefficients(
+            d.numbers(some_rows(d.air_dirty)), s.rack_mass_kj_per_k, s.rack_air_kj_per_k, s.rack_ua_kw_per_k,
+            d.rack_flow, dt_s, d.rack_seen, d.rack_step,
+        )  # fmt: skip
         d.air_dirty[...] = False
     return d.rack_step

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from plant import cooling, thermal
 from twin.airpaths import rack_coefficients
 from twin.derived import Derived
-from twin.layout import segment_sum
 from twin.unitside import unit_heat
 
 Array = NDArray[np.float64]
@@ -37,20 +36,19 @@ def advance_air(d: Derived, dt_s: float, outdoor_c: Array, liquid_kw: Array | No
         supply_c, coil_kj, dx_kj = _one_by_one(d, dt_s, outdoor_c, supply_c, coil_kj)
     inlet_c = _inlets(d, supply_c)
     heat_kw = d.rack_kw if liquid_kw is None else d.rack_kw - liquid_kw
-    mass_c, air_c = thermal.advance_rack(rack_coefficients(d, dt_s), s.rack_mass_c, s.rack_air_c, heat_kw, inlet_c)
-    carried_kj = (
-        heat_kw * dt_s - s.rack_mass_kj_per_k * (mass_c - s.rack_mass_c) - s.rack_air_kj_per_k * (air_c - s.rack_air_c)
-    )
+    carried_kj = np.empty_like(supply_c)
+    d.kernels.rack_air(
+        rack_coefficients(d, dt_s), site.rack_hall, heat_kw, inlet_c, s.rack_mass_kj_per_k, s.rack_air_kj_per_k, dt_s,
+        s.rack_mass_c, s.rack_air_c, s.rack_inlet_c, s.peak_inlet_c, carried_kj,
+    )  # fmt: skip
     wall_kj = site.hall_wall_kw_per_k * (s.hall_hot_c - outdoor_c.take(site.hall_region, axis=1)) * dt_s
-    gain_kj = segment_sum(carried_kj, lay.hall_racks) + d.fan_kw * dt_s - coil_kj - wall_kj - dx_kj
+    gain_kj = carried_kj + d.fan_kw * dt_s - coil_kj - wall_kj - dx_kj
     if plant.has_structure:
         gain_kj = gain_kj - _into_structure(d, dt_s)
-    s.arrays["rack_mass_c"], s.arrays["rack_air_c"], s.arrays["rack_inlet_c"] = mass_c, air_c, inlet_c
     s.arrays["hall_hot_c"] = s.hall_hot_c + gain_kj / site.hall_plenum_kj_per_k
     s.arrays["hall_supply_c"] = supply_c
     s.heat_in_kj[...] += (d.hall_kw + d.fan_kw).sum(axis=1) * dt_s
     s.heat_out_kj[...] += (wall_kj + dx_kj).sum(axis=1)
-    np.maximum(s.peak_inlet_c, inlet_c.max(axis=1), out=s.peak_inlet_c)
     return np.asarray(coil_kj)
 
 

@@ -106,6 +106,7 @@ class Derived:
         self.pdu_warm = bool(self.state.pdu_heat.any() or self.state.pdu_until_ms.any())
         self.dark, self.look_dark = any_dark(self), False
         self.supply, self.supply_dirty = supply_of(self), False
+        self.rack_seen = np.full((4, m, racks), np.nan)
         self.rack_step = thermal.RackStep(*(np.zeros((m, racks)) for _ in range(6)))
         self.load_dirty, self.power_dirty = np.ones(m, dtype=bool), np.ones(m, dtype=bool)
         self.air_dirty = np.ones(m, dtype=bool)

@@ -18,8 +18,9 @@ from twin.unitside import find_by_unit
 from twin.waterside import advance_water
 
 Array = NDArray[np.float64]
-# Accelerators follow their load within a minute and warm nothing else: 5 K of them count as 0.1 K of air [assumed].
-GPU_CALM_WEIGHT = 0.02
+# Temperatures that must stand still before a longer step is allowed, and what a kelvin of theirs counts. Accelerators
+# follow their load within a minute and warm nothing else: 5 K of them count as 0.1 K of air [assumed].
+WATCHED = {"rack_inlet_c": 1.0, "rack_air_c": 1.0, "loop_supply_c": 1.0, "gpu_c": 0.02}
 
 
 def advance(d: Derived, dt_s: float, outdoor_c: Array, carbon_kgco2_per_kwh: Array) -> None:
@@ -31,7 +32,7 @@ def advance(d: Derived, dt_s: float, outdoor_c: Array, carbon_kgco2_per_kwh: Arr
     find_by_unit(d)
     if d.any_by_unit or d.dx_kw.any():
         d.dx_kw = np.zeros_like(d.dx_kw)
-    inlet_c, air_c, water_c, gpu_c = s.rack_inlet_c, s.rack_air_c, s.loop_supply_c, s.gpu_c
+    before = {name: s.arrays[name].copy() for name in WATCHED} if s.calm_step_ms else {}
     heat_kj = np.zeros((s.members, len(d.site.hall_ids)))
     parts = air_parts(d, dt_s)
     for _ in range(parts):
@@ -40,12 +41,10 @@ def advance(d: Derived, dt_s: float, outdoor_c: Array, carbon_kgco2_per_kwh: Arr
         d.heat.advance(dt_s)
     chiller_kw = advance_water(d, heat_kj / dt_s, cdu_kw, dt_s, outdoor_c)
     advance_electricity(d, chiller_kw, dt_s, carbon_kgco2_per_kwh)
-    if s.calm_step_ms:
-        moved = (s.rack_inlet_c - inlet_c, s.rack_air_c - air_c, s.loop_supply_c - water_c)
-        s.temp_moved_k[...] = np.max([np.abs(change).max(axis=1) for change in moved], axis=0)
-        if d.heat.present:
-            chips = GPU_CALM_WEIGHT * np.abs(s.gpu_c - gpu_c).max(axis=1)
-            np.maximum(s.temp_moved_k, chips, out=s.temp_moved_k)
+    s.temp_moved_k[...] = 0.0
+    for name, old in before.items():
+        moved_k = np.abs(s.arrays[name] - old).max(axis=1, initial=0.0) * WATCHED[name]
+        np.maximum(s.temp_moved_k, moved_k, out=s.temp_moved_k)
 
 
 def stored_heat_kj(site_plenum_kj_per_k: Array, s: State) -> Array:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plant.errors import SnapshotMismatch
+from plant.thermal import RackStep
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -222,6 +223,38 @@ class Kernels(Protocol):
         mem_out: Any,
     ) -> GpuOut:
         """Advance accelerators and memory (M, G) by one step in place; cold_c (M, R); tell who came to a threshold."""
+        ...  # fmt: skip
+
+    def rack_coefficients(
+        self,
+        rows: Ints,
+        mass_kj_per_k: Floats,
+        air_kj_per_k: Floats,
+        ua_kw_per_k: Floats,
+        flow_kw_per_k: Floats,
+        dt_s: float,
+        seen_out: Floats,
+        step_out: RackStep,
+    ) -> None:
+        """Compute exact-step coefficients (plant/thermal.py) of racks that changed since seen_out (4, M, R)."""
+        ...  # fmt: skip
+
+    def rack_air(
+        self,
+        step: RackStep,
+        rack_hall: Any,
+        heat_kw: Floats,
+        inlet_c: Floats,
+        mass_kj_per_k: Floats,
+        air_kj_per_k: Floats,
+        dt_s: float,
+        mass_out: Floats,
+        air_out: Floats,
+        inlet_out: Floats,
+        peak_out: Floats,
+        carried_out: Floats,
+    ) -> None:
+        """Advance all racks by one step in place; carried_out (M, H): the heat that leaves their racks [kJ]."""
         ...  # fmt: skip
 
 

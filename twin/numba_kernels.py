@@ -16,6 +16,8 @@ from twin.numba_gpus import gpu_rises as gpu_rises
 from twin.numba_gpus import gpu_step as gpu_step
 from twin.numba_nodes import node_demand as node_demand
 from twin.numba_nodes import settle_nodes as settle_nodes
+from twin.numba_racks import rack_air as rack_air
+from twin.numba_racks import rack_coefficients as rack_coefficients
 from twin.numba_traffic import carried as carried
 from twin.numba_traffic import traffic as traffic
 from twin.plain_kernels import ROOM, Flags, Floats, Ints

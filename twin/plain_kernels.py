@@ -13,6 +13,8 @@ from twin.plain_gpus import gpu_rises as gpu_rises
 from twin.plain_gpus import gpu_step as gpu_step
 from twin.plain_nodes import node_demand as node_demand
 from twin.plain_nodes import settle_nodes as settle_nodes
+from twin.plain_racks import rack_air as rack_air
+from twin.plain_racks import rack_coefficients as rack_coefficients
 from twin.plain_traffic import carried as carried
 from twin.plain_traffic import traffic as traffic
 
