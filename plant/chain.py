@@ -56,6 +56,9 @@ class PowerChain:
 
     feed_behind: Ints
     """(F,) feed it hangs behind, -1 none."""
+    feed_trip_kw: Floats
+    """(F,) setting of the main breaker, infinite where it holds."""
+    feed_reset_s: Floats
     feed_order: tuple[int, ...]
     """Feeds so that each comes after the one it hangs behind."""
 

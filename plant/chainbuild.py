@@ -65,6 +65,9 @@ def _feeds(file: SiteFile, parts: dict[str, Any], made: dict[str, Any]) -> None:
             break
         order += ready
     regions = [parts["region_ids"].index(f.id.split("/")[0]) for f in file.feed]
+    trips = [np.inf if f.trip_kw is None else f.trip_kw for f in file.feed]
+    made["feed_trip_kw"] = np.array(trips, dtype=np.float64)
+    made["feed_reset_s"] = np.array([minutes_s(f.reset_min) for f in file.feed], dtype=np.float64)
     made["feed_region"] = np.array(regions, dtype=np.int32)
     made |= {"feed_behind": behind, "feed_order": tuple(order)}
 

@@ -160,13 +160,31 @@ def check_side_capacity(file: SiteFile, parts: Parts) -> list[Fault]:
     return faults
 
 
-def check_generators(file: SiteFile, parts: Parts) -> list[Fault]:
-    """The generators of a feed carry all halls that can hang on it, cooling and losses included."""
+def check_main_breakers(file: SiteFile, parts: Parts) -> list[Fault]:
+    """A main breaker holds the halls that prefer its feed while all feeds live."""
+    hall_kw = _facility_kw(parts)
+    first = parts["chain"].ups_order[parts["hall_ups"], 0] if len(file.feed) else parts["hall_ups"]
+    faults = []
+    for f, feed in enumerate(file.feed):
+        load_kw = float(hall_kw[first == f].sum())
+        if feed.trip_kw is not None and load_kw > feed.trip_kw:
+            found = f"is {shown(feed.trip_kw)} kW for halls of {load_kw:.0f} kW that hang on it"
+            faults.append(Fault(f"feed[{f}].trip_kw", found, f"at least {load_kw:.0f} kW", "raise the setting"))
+    return faults
+
+
+def _facility_kw(parts: Parts) -> Any:
+    """Facility power of each hall at the design point [kW], (H,)."""
     from plant.pue import design_pue
 
-    chain, faults = parts["chain"], []
     pue = np.array([design_pue(parts, region).pue for region in range(len(parts["region_ids"]))])
-    hall_kw = parts["hall_design_kw"] * pue[parts["hall_region"]]
+    return parts["hall_design_kw"] * pue[parts["hall_region"]]
+
+
+def check_generators(file: SiteFile, parts: Parts) -> list[Fault]:
+    """The generators of a feed carry all halls that can hang on it, cooling and losses included."""
+    chain, faults = parts["chain"], []
+    hall_kw = _facility_kw(parts)
     said: set[int] = set()
     for f, feed in enumerate(parts["feed_ids"]):
         backing = np.flatnonzero(chain.generator_feed[:, f])
@@ -187,4 +205,9 @@ NAMES: tuple[Callable[[SiteFile], list[Fault]], ...] = (
     check_orphan_supplies,
     check_supply_rules,
 )
-SIZES: tuple[Callable[[SiteFile, Parts], list[Fault]], ...] = (check_breakers, check_side_capacity, check_generators)
+SIZES: tuple[Callable[[SiteFile, Parts], list[Fault]], ...] = (
+    check_breakers,
+    check_side_capacity,
+    check_main_breakers,
+    check_generators,
+)

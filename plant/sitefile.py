@@ -169,6 +169,10 @@ class Feed(Part):
 
     id: str = text("path, region/name", pattern=PATH)
     capacity_kw: float = number("kW", 1, 1e6, "rated power")
+    trip_kw: float | None = number(
+        "kW", 1, 1e6, "setting of its main breaker, which an overload trips; absent: it holds", None
+    )
+    reset_min: float = number("min", 0.1, 10080, "from such a trip until a person has closed it", 60.0)
     behind: str | None = text("id of the feed it hangs behind, such as a substation shared by two", None, PATH)
 
 

@@ -52,7 +52,7 @@ def advance_electricity(d: Derived, loop_kw: Array, dt_s: float, carbon_kgco2_pe
         lost = d.rack_kw * site.chain.rack_loss_frac
         total = total + gather_sum(segment_sum(lost, lay.hall_racks), lay.region_halls)
     if not d.supply.quiet:
-        total = total + _to_region(d, flows.charge_kw - flows.battery_kw) - _unlit_kw(d, it_kw)
+        total = total + _to_region(d, flows.charge_kw - flows.battery_kw) - _unlit_kw(d, it_kw, loop_kw)
         _advance_generators(d, flows, d.fan_kw + extra_kw, loop_kw, hours, carbon_kgco2_per_kwh)
     d.facility_kw = total
     s.energy_it_kwh[...] += it_kw.sum(axis=1) * hours
@@ -112,10 +112,12 @@ def _hall_lit(d: Derived) -> NDArray[np.bool_]:
     return np.asarray(lit | ~reach.any(axis=1))
 
 
-def _unlit_kw(d: Derived, it_kw: Array) -> Array:
-    """Return the load outside the modelled chain that has no power [kW], (M, G)."""
+def _unlit_kw(d: Derived, it_kw: Array, loop_kw: Array) -> Array:
+    """Return what has no power [kW], (M, G): pumps that the file does not list, and load outside the modelled chain."""
     dark_kw = np.where(_hall_lit(d), 0.0, it_kw)
-    return gather_sum(dark_kw, d.layout.region_halls) * d.site.other_kw_frac
+    still_kw = np.where((d.supply.loop_on < 0) & d.site.chain.loop_feed.any(axis=1), loop_kw, 0.0)
+    other_kw = gather_sum(dark_kw, d.layout.region_halls) * d.site.other_kw_frac
+    return other_kw + gather_sum(still_kw, d.layout.region_loops)
 
 
 def feed_loads(d: Derived, flows: UpsFlows, hall_kw: Array, loop_kw: Array) -> Array:

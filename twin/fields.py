@@ -95,6 +95,8 @@ FIELDS: tuple[Field, ...] = (
     Field("ups_bypass", "ups", FLAG, "its load hangs straight on its feed"),
     Field("ups_on_feed", "ups", TINY, "feed that a plan put it on, -1 as built"),
     Field("feed_ok", "feed", FLAG, "the feed works; alive also where a generator backs it"),
+    Field("feed_heat", "feed", FLOAT, "thermal share of the trip of its main breaker, 1 = it trips"),
+    Field("feed_until_ms", "feed", INT, "when its tripped main breaker will be closed again, 0 = none tripped"),
     Field("generator_phase", "generator", TINY, "0 stands by, 1 starting, 2 carries load, 3 failed"),
     Field("generator_until_ms", "generator", INT, "when a person has mended a failed one, 0 none"),
     Field("generator_demands", "generator", INT, "how often it was asked to start: names its luck"),

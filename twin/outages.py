@@ -114,6 +114,7 @@ def cross_power(w: World, dt_s: float) -> None:
     if d.pdu_busy or d.pdu_warm:
         _cross_breakers(w, dt_s)
     if amiss:
+        _cross_feeds(w, dt_s)
         _cross_ups(w, dt_s)
         _cross_generators(w)
         empty = _changed_output(d)
@@ -153,6 +154,25 @@ def _cross_breakers(w: World, dt_s: float) -> None:
 
         change(w, s.grid_ms, _rows(tripped | closed), act)
     d.pdu_warm = bool(s.pdu_heat.any() or s.pdu_until_ms.any())
+
+
+def _cross_feeds(w: World, dt_s: float) -> None:
+    """The main breaker of a feed that carries the load of a dead one may trip; a person closes it later."""
+    d, s, chain = w.derived, w.state, w.site.chain
+    if not np.isfinite(chain.feed_trip_kw).any():
+        return
+    # while all feeds live their loads are what the site was built for, and are not computed
+    alone = ~d.supply.feed_live.all(axis=1, keepdims=True)
+    load_frac = np.where(alone & d.supply.feed_utility, d.feed_kw / chain.feed_trip_kw, 0.0)
+    heat = advance_heat(RACK_BREAKER, s.feed_heat, load_frac, dt_s)
+    trips, closed = heat >= 1.0, (s.feed_until_ms > 0) & (s.feed_until_ms <= s.grid_ms)
+    s.arrays["feed_heat"] = np.where((heat < COLD_HEAT) | trips, 0.0, heat)
+    for f in np.flatnonzero((trips | closed).any(axis=0)):
+        for flags, works in ((trips[:, f], False), (closed[:, f], True)):
+            rows = np.flatnonzero(flags)
+            if len(rows):
+                s.feed_until_ms[rows, f] = 0 if works else s.grid_ms + int(chain.feed_reset_s[f] * 1000)
+                set_feed(w, int(f), rows, works, s.grid_ms, tuple(int(r) for r in rows))
 
 
 def _cross_ups(w: World, dt_s: float) -> None:

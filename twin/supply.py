@@ -79,6 +79,7 @@ def is_sound(d: Derived) -> bool:
         s.feed_ok.all()
         and (s.ups_modules_ok == d.site.ups_modules).all()
         and not s.ups_bypass.any()
+        and not s.feed_heat.any()
         and not s.ups_heat.any()
         and not s.generator_phase.any()
         and (s.ups_battery_kwh >= d.site.ups_battery_kwh).all()
