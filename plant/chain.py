@@ -6,6 +6,7 @@ A *source* is what can stand behind a side of a rack: the UPS of the site first,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,6 +110,11 @@ class PowerChain:
     def two_sided(self) -> bool:
         """Tell whether any rack has PDUs of its own."""
         return bool(len(self.pdu_ids))
+
+    @cached_property
+    def feeds_watched(self) -> bool:
+        """Tell whether it matters what a feed carries: a generator backs one, or its main breaker can trip."""
+        return bool(len(self.generator_ids) or np.isfinite(self.feed_trip_kw).any())
 
 
 def feeds_live(chain: PowerChain, feed_ok: Flags, generator_runs: Flags) -> tuple[Flags, Flags]:

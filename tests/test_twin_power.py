@@ -135,6 +135,8 @@ def test_autonomy_in_the_twin_is_the_closed_form(tmp_path: Path) -> None:
     flows = ups_flows(d, 1e-9)
     expect_s = float(upslaw.autonomy_s(site.ups_battery_kwh, (flows.load_kw + flows.loss_kw)[0])[0])
     assert expect_s > 750.0
+    run(s, site, at(5.0) + int(expect_s * 1000) - 30_000)
+    assert (s.node_phase[0, :16] == ON).all()
     while (s.node_phase[0, :16] == ON).all():
         run(s, site, s.now_ms + 1000)
     assert (s.grid_ms - at(5.0)) / 1000.0 == pytest.approx(expect_s, rel=0.02)

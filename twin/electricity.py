@@ -53,7 +53,8 @@ def advance_electricity(d: Derived, loop_kw: Array, dt_s: float, carbon_kgco2_pe
         total = total + gather_sum(segment_sum(lost, lay.hall_racks), lay.region_halls)
     if not d.supply.quiet:
         total = total + _to_region(d, flows.charge_kw - flows.battery_kw) - _unlit_kw(d, it_kw, loop_kw)
-        _advance_generators(d, flows, d.fan_kw + extra_kw, loop_kw, hours, carbon_kgco2_per_kwh)
+        if site.chain.feeds_watched:
+            _advance_generators(d, flows, d.fan_kw + extra_kw, loop_kw, hours, carbon_kgco2_per_kwh)
     d.facility_kw = total
     s.energy_it_kwh[...] += it_kw.sum(axis=1) * hours
     s.energy_kwh[...] += total * hours
@@ -147,8 +148,6 @@ def _advance_generators(
     """Count what generators give, at their own carbon intensity; remember what each carries of its rating."""
     s, chain = d.state, d.site.chain
     d.feed_kw = feed_loads(d, flows, hall_kw, loop_kw)
-    if not len(chain.generator_ids):
-        return
     runs = s.generator_phase == GEN_RUNNING
     power_kw = np.where(runs, chain.generator_capacity_kw, 0.0)
     d.generator_load_frac = np.zeros_like(power_kw)
