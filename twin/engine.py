@@ -26,8 +26,8 @@ from twin.job_lives import cross_jobs, note_service
 from twin.layout import layout_of
 from twin.link_lives import cross_network
 from twin.node_lives import cross_nodes
-from twin.outages import cross_power
 from twin.placement import dispatch
+from twin.power_cross import cross_power
 from twin.processes import CUTS, LIVES, Turn
 from twin.state import State
 

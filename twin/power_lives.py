@@ -9,6 +9,7 @@ import numpy as np
 
 from twin import outages
 from twin.cooling_effects import power_back
+from twin.sags import sag
 from twin.supply import GEN_RUNNING, GEN_STANDBY, GEN_STARTING
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def feed(w: Turn) -> Life:
             return
         e, f = w.entry, w.index("feed")
         if w.at("sag"):
-            outages.sag(w.engine, f, w.rows, e.number("depth_frac", 1.0), e.number("lasts_s", 1.0), e.due_ms)
+            sag(w.engine, f, w.rows, e.number("depth_frac", 1.0), e.number("lasts_s", 1.0), e.due_ms)
             w.end()
             return
         outages.set_feed(w.engine, f, w.rows, not w.at("lost"), e.due_ms, e.rows)
