@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from plant.faultfile import FaultFile, FaultsTable, Kind
+from plant.faultfile import WITHOUT_PART, FaultFile, FaultsTable, Kind
 from plant.faults import FaultLaws
 
 Array = NDArray[np.float64]
@@ -35,6 +35,7 @@ def compile_faults(
         wear_shape=_column(k.wear_shape for k in kinds),
         beta=_column(k.beta for k in kinds),
         struck_mean=_column(k.struck_mean for k in kinds),
+        needs_part=np.array([k.id not in WITHOUT_PART for k in kinds]),
         warning_none_frac=_column(k.warning.none_frac for k in kinds),
         lead_median_s=_column(k.warning.lead_median_h * HOUR_S for k in kinds),
         lead_sigma=_column(k.warning.lead_sigma for k in kinds),

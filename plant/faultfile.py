@@ -16,6 +16,8 @@ KINDS = (
     "unexplained",
 )
 """Kinds of fault that take a node out of service, from its dearest part to what nobody explained."""
+WITHOUT_PART = ("software", "facility", "unexplained")
+"""Kinds whose repair takes no part from the shelf [assumed]."""
 
 
 class Warning_(Part):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 
 def weibull_scale_s(mean_s: float, shape: float) -> float:
@@ -41,8 +42,9 @@ class FaultLaws:
 
     doublings_per_k, load_doublings (C,): log2 of the hazard per kelvin of inlet and from idle to full load.
     kind_class (K,): which class a kind belongs to. type_rate_per_s (T, K): first faults of one average node.
-    stage_* (K, S): mixture of repair times, cumulative shares. The other arrays (K,) and numbers are the columns of
-    the fault file in seconds; crews and spares are -1 where there is no limit.
+    stage_* (K, S): mixture of repair times, cumulative shares. needs_part (K,): a repair takes a spare part. The
+    other arrays (K,) and numbers are the columns of the fault file in seconds; crews and spares are -1 where there is
+    no limit.
     """
 
     name: str
@@ -54,6 +56,7 @@ class FaultLaws:
     wear_shape: Array
     beta: Array
     struck_mean: Array
+    needs_part: Flags
     warning_none_frac: Array
     lead_median_s: Array
     lead_sigma: Array

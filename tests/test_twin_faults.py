@@ -124,7 +124,7 @@ def test_a_cluster_lives_as_the_real_one_did(shared_data, tmp_path, seed):
     log = faultlog.gpu_cluster(shared_data / "gpu_cluster_faults")
     lives = lived(cluster(tmp_path), 10, seed, log.days, 1800.0)
     assert check_against(log, lives) >= 40
-    # what nobody fitted: how faults heap up on few nodes, come again, and come together
+    # what the laws add up to: faults heap up on few nodes, come again, and come together
     assert np.mean([worst_tenth_frac(each) for each in lives]) == pytest.approx(worst_tenth_frac(log), abs=0.06)
     assert np.mean([again_frac(each) for each in lives]) == pytest.approx(again_frac(log), abs=0.05)
     assert np.mean([shared_frac(each) for each in lives]) == pytest.approx(shared_frac(log), abs=0.07)
@@ -268,6 +268,7 @@ def test_repairs_wait_for_parts_and_deliveries_bring_them(tmp_path):
     waiting = (s.node_phase == FAILED) & (s.node_until_ms == NEVER_MS)
     assert waiting.any()
     row, node = np.nonzero(waiting)
+    assert site.faults.needs_part[s.node_fault[row, node]].all(), "software waits for nothing"
     assert (s.part_back_ms[row, s.node_fault[row, node]] > s.grid_ms).all(), "nobody waits beside a part"
     longest = s.node_fault_ms[waiting].min()
     live(site, s, 45.0)

@@ -56,6 +56,8 @@ def _end_phases(d: Derived) -> None:
     rows = np.flatnonzero(d.next_up_ms <= s.grid_ms)
     if len(rows):
         _end_due(d, rows)
+    if not d.stopped_in_rack.any():
+        return
     water = (s.loop_supply_c < s.loop_setpoint_c + RESTART_WATER_K).take(d.site.hall_loop, axis=1)
     cool = (s.rack_inlet_c < RESTART_INLET_C) & water.take(d.site.rack_hall, axis=1) & (d.stopped_in_rack > 0.0)
     plant = d.site.cooling

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plant import repair, streams
+from plant.faults import FaultLaws
 from twin.derived import Derived
 from twin.node_faults import degrade, luck, scale
 from twin.nodephase import FAILED, HEALTHY, NEVER_MS, ON
@@ -23,7 +24,7 @@ def begin_repairs(d: Derived) -> None:
         return
     go = waiting
     if laws.spares >= 0:
-        go = _with_part(s, waiting, laws.spares)
+        go = _with_part(s, waiting, laws)
     if laws.crews >= 0:
         busy = ((s.node_phase == FAILED) & (s.node_until_ms != NEVER_MS)).sum(axis=1)
         go = repair.admit(np.where(go, s.node_fault_ms, NEVER_MS), laws.crews - busy, NEVER_MS)
@@ -43,13 +44,16 @@ def begin_repairs(d: Derived) -> None:
     d.mark(np.unique(row))
 
 
-def _with_part(s: State, waiting: Flags, spares: int) -> Flags:
-    """Which waiting nodes have a part: of each kind as many as lie on the shelf, the longest waiting first."""
+def _with_part(s: State, waiting: Flags, laws: FaultLaws) -> Flags:
+    """Which waiting nodes need no part or have one: of each kind as many as lie there, the longest waiting first."""
     there = s.part_back_ms <= s.grid_ms
     out = np.zeros(waiting.shape, dtype=bool)
-    for kind in np.unique(s.node_fault[waiting]):
+    for kind in np.unique(s.node_fault[waiting]).astype(np.int64):
+        if not laws.needs_part[kind]:
+            out |= waiting & (s.node_fault == kind)
+            continue
         since = np.where(waiting & (s.node_fault == kind), s.node_fault_ms, NEVER_MS)
-        shelf = there[:, kind * spares : (kind + 1) * spares].sum(axis=1)
+        shelf = there[:, kind * laws.spares : (kind + 1) * laws.spares].sum(axis=1)
         out |= repair.admit(since, shelf, NEVER_MS)
     return out
 
@@ -58,7 +62,8 @@ def _take_parts(d: Derived, row: Ints, kind: Ints) -> None:
     """Take one part for each repair; its place on the shelf is filled again after the delivery time."""
     s, laws = d.state, d.site.faults
     back_ms = s.grid_ms + int(laws.restock_s * 1000.0)
-    for r, k in zip(row, kind, strict=True):
+    needs = laws.needs_part[kind]
+    for r, k in zip(row[needs], kind[needs], strict=True):
         place = slice(int(k) * laws.spares, (int(k) + 1) * laws.spares)
         free = np.flatnonzero(s.part_back_ms[r, place] <= s.grid_ms)
         s.part_back_ms[r, place.start + int(free[0])] = back_ms
