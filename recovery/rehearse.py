@@ -14,6 +14,8 @@ from recovery.futures import write_futures
 from twin import effects, fanout
 from twin.drivers import Drivers
 from twin.engine import Engine
+from twin.jobs import service_weight
+from twin.services import late_min
 from twin.state import State
 
 Array = NDArray[np.float64]
@@ -152,6 +154,8 @@ def _go_on(engine: Engine, end_ms: int) -> None:
         s.carbon_kgco2[...] += (d.facility_kw * hours * engine.drivers.at(now_ms)[1]).sum(axis=1)
         s.lost_service_s[...] += (1.0 - s.service_frac) * hours * 3600.0
         s.lost_gpu_h[...] += d.lost_gpus * hours
+        if d.services is not None:
+            s.service_late_s[...] += d.services.late * (hours * 3600.0)
         now_ms += HOUR_MS
 
 
@@ -172,4 +176,5 @@ def counters(s: State) -> dict[str, Array]:
         "carbon_kgco2": s.carbon_kgco2.copy(),
         "moved_gb": s.moved_gb.copy(),
         "node_stops": s.node_stops.copy(),
+        "qos_late_min": late_min(s.service_late_s, service_weight(s.jobs)),
     }

@@ -62,6 +62,7 @@ MEASURES = (
     Measure("Carbon, kgCO₂", "carbon_kgco2", grows=True),
     Measure("Data moved, GB", "moved_gb"),
     Measure("Nodes stopped", "node_stops"),
+    Measure("Answers late, min", "qos_late_min"),
     Measure("People paged", "people_paged", 1),
 )
 

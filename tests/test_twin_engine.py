@@ -144,6 +144,9 @@ def test_the_story_really_happens() -> None:
     assert (s.lost_service_s > 0).all()
     dip = run(start(4), SITE, T0_MS + 13 * MINUTE_MS)  # recharged long before the end
     assert (dip.ups_battery_kwh < SITE.ups_battery_kwh).all()
+    assert (s.saving_gpu_h > 0).any()
+    assert (s.service_late_s > 0).any()
+    assert (s.requests_lost > 0).any()
 
 
 def test_state_holds_only_plain_data() -> None:

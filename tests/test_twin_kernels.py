@@ -90,6 +90,20 @@ def test_load_and_gang_speed_are_the_same_bits(seed: int) -> None:
         assert (fast[1] == -1.0).all(), "a row that was not asked for was written"
 
 
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=40, deadline=None)
+def test_sums_over_replicas_are_the_same_bits(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    live, rows, services = int(rng.integers(0, 12)), 2, 3
+    service, servers = rng.integers(-1, services, live), rng.integers(1, 9, live).astype(np.float64)
+    speed, asked = rng.choice([0.0, 0.7, 1.0], (rows, live)), rng.random((rows, live)) < 0.7
+    plain, fast = np.full((rows, 4, services), -1.0), np.full((rows, 4, services), -1.0)
+    kernels("numpy").replica_sums(service, servers, speed, asked, plain[:, :3])
+    kernels("numba").replica_sums(service, servers, speed, asked, fast[:, :3])
+    assert np.array_equal(plain, fast)
+    assert (fast[:, 3] == -1.0).all()
+
+
 def test_both_backends_meet_the_same_failures_and_temperatures() -> None:
     site = tiny()
     ends = []

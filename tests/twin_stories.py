@@ -11,6 +11,7 @@ from plant.site import Site, load_site
 from twin import effects
 from twin.ensemble import make_state
 from twin.jobs import Jobs, make_jobs
+from twin.services import make_services
 from twin.state import State
 
 T0_MS = 1_671_321_360_000
@@ -40,7 +41,23 @@ def some_jobs(count: int = 24, seed: int = 1) -> Jobs:
         restart_s=np.full(count, 90.0),
         state_gb=rng.uniform(1.0, 400.0, count),
         home=rng.integers(0, 2, count),
+        save_s=np.arange(count) % 3 * 15.0,
+        save_async=np.arange(count) % 2 == 1,
+        **_served(count, width),
     )
+
+
+def _served(count: int, width: np.ndarray) -> dict[str, object]:
+    """Every fourth job is a replica of one of two services, one of which is busy and near its limit."""
+    replica = np.arange(count) % 4 == 0
+    services = make_services(
+        ["calm", "busy"], offered_per_s=np.array([2.0, 7.0]), request_s=np.ones(2), limit_s=np.array([20.0, 4.0])
+    )
+    return {
+        "service": np.where(replica, np.arange(count) % 8 // 4, -1),
+        "servers": np.where(replica, 2 * width, 0),
+        "services": services,
+    }
 
 
 def crisis(site: Site, members: int, seed: int = 7) -> State:

@@ -138,7 +138,8 @@ class Commands:
             "priority": float(t.priority[j]), "width": int(t.width[j]), "share_frac": float(t.share_frac[j]),
             "gpus": float(t.gpus[j]), "state_gb": float(t.state_gb[j]), "checkpoint_s": float(t.checkpoint_s[j]),
             "restart_s": float(t.restart_s[j]), "arrived_ms": int(t.arrival_ms[j]),
-            "started_ms": int(s.job_start_ms[0, j]), "unsaved_s": float(s.job_work_s[0, j] - s.job_saved_s[0, j]),
+            "started_ms": int(s.job_start_ms[0, j]),
+            "unsaved_s": float(s.job_work_s[0, j] - J.saved_s(s, ALL, np.array([j]))[0]),
         }  # fmt: skip
 
     def nodes(self) -> list[Answer]:

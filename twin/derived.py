@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from plant import thermal
+from plant import checkpoint, thermal
 from plant.site import Site
 from twin.airpaths import refresh_air
 from twin.fabric import Fabric
@@ -21,6 +21,7 @@ from twin.kernels import RackOut, kernels
 from twin.layout import Ints, Layout, Rows, some_rows
 from twin.nodepower import refresh_power
 from twin.occupancy import refresh_live, refresh_load
+from twin.services import ServiceView
 from twin.state import State
 from twin.supply import any_dark, refresh_supply, supply_of
 
@@ -72,6 +73,12 @@ class Derived:
         self.air_dt_s = 0.0
         self.fabric = Fabric(site, state)
         self.heat = GpuHeat(site, state)
+        self.stall_s = np.where(t.checkpoint_s > 0.0, checkpoint.stall_s(t.save_s, t.save_async), 0.0)
+        self.pace_frac = checkpoint.pace_frac(t.checkpoint_s, t.save_s, t.save_async)
+        self.save_lag_s = checkpoint.lag_s(t.save_s, t.save_async)
+        # work since the last complete save when the next one is; an interval of 0 has nothing to save
+        self.save_due_s = np.where(t.checkpoint_s > 0.0, t.checkpoint_s + self.save_lag_s, np.inf)
+        self.services = ServiceView(self) if len(t.services) else None
         self._allocate()
         self.refresh()
 
@@ -148,6 +155,8 @@ class Derived:
         if self.live_dirty:
             refresh_live(self)
         if self.has_profiles and self.state.grid_ms >= self.profile_due_ms:
+            self.load_dirty[...] = True
+        if self.services is not None and self.state.grid_ms >= self.services.due_ms:
             self.load_dirty[...] = True
         if self.load_dirty.any():
             refresh_load(self, some_rows(self.load_dirty))

@@ -13,7 +13,7 @@ from plant.workload import job_class
 from twin import jobs as J
 from twin.emulated_jobs import ACTIVITY
 from twin.fields import FIELDS
-from twin.jobs import Jobs, make_jobs
+from twin.jobs import Jobs, make_jobs, move_columns
 from twin.state import State, axis_shape
 
 SAVED_S = 1.0  # a job that has run before has something to restart from
@@ -63,6 +63,9 @@ def job_table(site: Site, seen: Sequence[Any], now_ms: int) -> Jobs:
         restart_s=column("restart_s", lambda v: classes[v.job_class].restart_s),
         state_gb=column("state_gb", lambda v: classes[v.job_class].state_gb * max(len(v.nodes), 1)),
         net_gb_per_s=np.array([classes[v.job_class].net_gbit_per_s * GB_PER_GBIT for v in seen]),
+        save_s=np.array([classes[v.job_class].checkpoint_cost_s for v in seen]),
+        save_async=np.array([classes[v.job_class].async_save for v in seen], dtype=bool),
+        **move_columns([classes[v.job_class] for v in seen], width),
         home=np.array([site.index("hall", v.hall) if v.hall else -1 for v in seen], dtype=np.float64),
     )
 
@@ -78,7 +81,7 @@ def adopt_jobs(state: State, site: Site, seen: Sequence[Any]) -> State:
     view = {v.id: v for v in seen}
     arrays = dict(state.arrays)
     for f in FIELDS:
-        if f.axis in ("job", "slot"):
+        if f.axis in ("job", "slot", "service"):
             arrays[f.name] = np.zeros((state.members, *axis_shape(site, jobs, f.axis)), dtype=f.dtype)
     out = State(
         arrays, state.agenda, jobs, now_ms=state.now_ms, grid_ms=state.grid_ms, step_ms=state.step_ms,

@@ -92,6 +92,13 @@ class Kernels(Protocol):
         """Find the least node ratio among the slots of each running job: a gang runs at its slowest member's speed."""
         ...
 
+    def replica_sums(self, service: Ints, servers: Floats, speed: Floats, asked: Flags, sums_out: Floats) -> None:
+        """Add up over the live jobs (of service, -1 none) of each row: servers that run, with their speed, asked for.
+
+        speed and asked are (rows, live), sums_out is (rows, 3, services).
+        """
+        ...
+
     def place_queue(
         self,
         rows: Ints,

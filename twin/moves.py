@@ -106,7 +106,7 @@ def _start_move(d: Derived, job: int, rows: Ints, halls: Ints, choose: Dispatche
     if not len(got):
         return got
     was_running = s.job_phase[got, job] == J.RUNNING
-    saved = np.where(was_running, s.job_work_s[got, job], s.job_saved_s[got, job])
+    saved = np.where(was_running, s.job_work_s[got, job], J.saved_s(s, got, np.full(len(got), job)))
     s.job_work_s[got, job] = s.job_saved_s[got, job] = saved
     s.job_phase[got, job] = J.MOVING
     s.job_drain[got, job] = False

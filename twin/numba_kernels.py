@@ -129,3 +129,18 @@ def _count_room(
             if used_frac[row, node] + least <= ROOM and node_phase[row, node] == ON and not node_cordon[row, node]:
                 room[hall] += 1
         room[halls] += room[hall]
+
+
+@njit(cache=True, nogil=True)
+def replica_sums(service: Ints, servers: Floats, speed: Floats, asked: Flags, sums_out: Floats) -> None:
+    """Add up for each service the servers that run, the same times their speed, and the servers asked for."""
+    sums_out[...] = 0.0
+    for i in range(speed.shape[0]):
+        for k in range(len(service)):
+            of = service[k]
+            if of >= 0:
+                if speed[i, k] > 0.0:
+                    sums_out[i, 0, of] += servers[k]
+                    sums_out[i, 1, of] += servers[k] * speed[i, k]
+                if asked[i, k]:
+                    sums_out[i, 2, of] += servers[k]

@@ -46,7 +46,12 @@ def refresh_load(d: Derived, rows: Rows) -> None:
 def _activity(d: Derived, rows: Rows, count: int) -> Array:
     """Return node utilisation that each live job causes while it runs (rows, live)."""
     t = d.state.jobs
-    flat = np.broadcast_to((t.share_frac * t.activity_frac)[d.live], (count, len(d.live)))
+    use = (t.share_frac * t.activity_frac)[d.live]
+    if d.services is not None:  # replicas work as much as people ask, at most all the time
+        of = t.service[d.live]
+        swing = np.where(of >= 0, t.services.swing(d.state.grid_ms)[np.maximum(of, 0)], 1.0)
+        use = np.minimum(use * swing, t.share_frac[d.live])
+    flat = np.broadcast_to(use, (count, len(d.live)))
     if not d.has_profiles:
         return flat
     first, last = t.profile_start[:-1][d.live], t.profile_start[1:][d.live]
@@ -97,14 +102,15 @@ def _refresh_service(d: Derived, rows: Rows) -> None:
     in_queue = (phase == J.WAITING) | (phase == J.HELD)
     asked = (phase > J.NOT_ARRIVED) & (phase < J.DONE) & (~in_queue | begun)
     demand = np.where(asked, d.weight[d.live], 0.0)
-    total, served = _sum_in_order(demand), _sum_in_order(demand * speed)
+    given = demand * speed if d.services is None else d.services.given(d, rows, asked, demand, speed)
+    total, served = sum_in_order(demand), sum_in_order(given)
     d.demand[rows] = demand
     d.demand_total[rows] = np.where(total > 0.0, total, 1.0)
     d.service_frac[rows] = np.where(total > 0.0, served / np.where(total > 0.0, total, 1.0), 1.0)
-    d.lost_gpus[rows] = _sum_in_order(np.where(asked, s.jobs.gpus[d.live], 0.0) * (1.0 - speed))
+    d.lost_gpus[rows] = sum_in_order(np.where(asked, s.jobs.gpus[d.live], 0.0) * (1.0 - speed))
 
 
-def _sum_in_order(values: Array) -> Array:
+def sum_in_order(values: Array) -> Array:
     """Add up live jobs one after another: jobs that live only in other members add nothing, not even a rounding."""
     if not values.shape[1]:
         return np.zeros(len(values))

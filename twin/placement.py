@@ -155,10 +155,12 @@ def requeue(d: Derived, row: Ints, job: Ints) -> None:
     if not len(row):
         return
     s = d.state
-    lost_s = s.job_work_s[row, job] - s.job_saved_s[row, job]
+    saved = J.saved_s(s, row, job)
+    lost_s = s.job_work_s[row, job] - saved
     np.add.at(s.lost_service_s, row, lost_s * d.weight[job] / d.demand_total[row])
     np.add.at(s.lost_gpu_h, row, lost_s * s.jobs.gpus[job] / 3600.0)
-    s.job_work_s[row, job] = s.job_saved_s[row, job]
+    s.job_work_s[row, job] = s.job_saved_s[row, job] = saved
     s.job_phase[row, job] = J.WAITING
     s.job_target[row, job] = -1
+    s.job_drain[row, job] = False  # it has left what it was to leave; where it starts again it may stay
     release(d, row, job)

@@ -81,3 +81,13 @@ def place_queue(
                 slot_node[row, slot_start[job] : slot_start[job + 1]] = chosen
                 used_frac[row, chosen] += share[job]
                 started_out[i, k] = True
+
+
+def replica_sums(service: Ints, servers: Floats, speed: Floats, asked: Flags, sums_out: Floats) -> None:
+    """Add up for each service the servers that run, the same times their speed, and the servers asked for."""
+    there = np.flatnonzero(service >= 0)
+    rows, _, count = sums_out.shape
+    flat = (service[there] + np.arange(rows)[:, None] * count).ravel()
+    given, fast = servers[there], speed[:, there]
+    for part, values in enumerate((given * (fast > 0.0), given * fast, given * asked[:, there])):
+        sums_out[:, part] = np.bincount(flat, values.ravel(), rows * count).reshape(rows, count)

@@ -16,6 +16,7 @@ from plant.errors import Fault, SnapshotMismatch
 from plant.site import Site
 from twin.agenda import Agenda, Entry
 from twin.jobs import Jobs
+from twin.services import Services
 from twin.state import NUMBERS, State
 
 VERSION = 1
@@ -42,9 +43,12 @@ def save(state: State, folder: Path) -> Path:
         "job_ids": state.jobs.ids,
         "job_kinds": state.jobs.kinds,
         "profile_step_s": state.jobs.profile_step_s,
+        "service_names": state.jobs.services.names,
+        "service_step_s": state.jobs.services.step_s,
     }
     packed: dict[str, NDArray[Any]] = {f"state/{name}": a for name, a in state.arrays.items()}
-    packed |= {f"jobs/{f.name}": getattr(state.jobs, f.name) for f in _job_columns()}
+    packed |= {f"jobs/{f.name}": getattr(state.jobs, f.name) for f in _columns(Jobs)}
+    packed |= {f"services/{f.name}": getattr(state.jobs.services, f.name) for f in _columns(Services)}
     packed["meta"] = np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8)
     folder.mkdir(parents=True, exist_ok=True)
     path, part = folder / f"{digest}.npz", folder / f".{digest}.{os.getpid()}.part"
@@ -97,8 +101,14 @@ def _check_version(path: Path, version: object) -> None:
 
 def _rebuild(packed: dict[str, NDArray[Any]], meta: dict[str, Any]) -> State:
     columns = {name.removeprefix("jobs/"): a for name, a in packed.items() if name.startswith("jobs/")}
+    of_services = {name.removeprefix("services/"): a for name, a in packed.items() if name.startswith("services/")}
+    services = Services(names=tuple(meta["service_names"]), step_s=meta["service_step_s"], **of_services)
     jobs = Jobs(
-        ids=tuple(meta["job_ids"]), kinds=tuple(meta["job_kinds"]), profile_step_s=meta["profile_step_s"], **columns
+        ids=tuple(meta["job_ids"]),
+        kinds=tuple(meta["job_kinds"]),
+        profile_step_s=meta["profile_step_s"],
+        services=services,
+        **columns,
     )
     entries = {}
     for due_ms, seq, kind, component, rows, phase, data in meta["agenda"]:
@@ -114,5 +124,6 @@ def _rebuild(packed: dict[str, NDArray[Any]], meta: dict[str, Any]) -> State:
     )
 
 
-def _job_columns() -> list[Any]:
-    return [f for f in fields(Jobs) if f.name not in ("ids", "kinds", "profile_step_s")]
+def _columns(table: type[Jobs] | type[Services]) -> list[Any]:
+    """Return the fields of a table that hold arrays."""
+    return [f for f in fields(table) if f.name not in ("ids", "kinds", "names", "profile_step_s", "step_s", "services")]

@@ -129,6 +129,8 @@ def axis_shape(site: Site, jobs: Jobs, axis: str) -> tuple[int, ...]:
         return (len(jobs),)
     if axis == "part":
         return (len(site.faults.kinds) * max(site.faults.spares, 0),)
+    if axis == "service":
+        return (len(jobs.services),)
     if axis == "slot":
         return (int(jobs.slot_start[-1]),)
     if axis == "gpu_node":
