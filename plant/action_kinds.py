@@ -126,7 +126,7 @@ RULES: dict[ActionKind, KindRule] = {
         params={},
     ),
     "start_standby": KindRule(
-        scope="chillers or cooling units",
+        scope="chillers or pumps",
         precondition="the unit stands by and is healthy",
         postcondition="the unit carries load",
         compensation="undo",

@@ -239,6 +239,28 @@ def whole(site: Site) -> State:
     return run(at_work(site), site, T0_MS + 30 * MINUTE_MS)
 
 
+def test_a_named_standby_pump_starts(site: Site):
+    s = at_work(site)
+    s.loop_held[...] = True  # no control would start it
+    lose(s, "pump", site.pump_ids[0], 1.0)
+    effects.schedule(s, Action.of("start_standby", [site.pump_ids[2]]), T0_MS + 2 * MINUTE_MS)
+    run(s, site, T0_MS + 2 * MINUTE_MS)
+    assert s.pump_off[0].tolist() == [1, 0, STANDING_BY]
+    run(s, site, T0_MS + 3 * MINUTE_MS)
+    assert s.pump_off[0].tolist() == [1, 0, 0]
+
+
+def test_cooling_is_back_only_with_its_coolant_and_its_water(site: Site):
+    s = run(at_work(site), site, T0_MS + 20 * MINUTE_MS)
+    engine, rows = Engine(s, site), np.zeros(1, dtype=np.int64)
+    wet = effects.nodes_in(site, (site.hall_ids[1],))
+    assert effects.cooling_back(engine, rows, wet).all()
+    s.cdu_off[...] = 1
+    assert not effects.cooling_back(engine, rows, wet).any()
+    s.cdu_off[...], s.cdu_coolant_c[...] = 0, 45.0
+    assert not effects.cooling_back(engine, rows, wet).any()
+
+
 # --- incidents, weather, liquid ---------------------------------------------------------------
 
 

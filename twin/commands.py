@@ -29,7 +29,9 @@ PORT_PHASES = {
 }  # fmt: skip
 AT_WORK = (J.RUNNING, J.RESTARTING)  # what the port shows as running
 FEEDS = ("ups_on_feed", "hall_on_feed", "loop_on_feed")
-UNDOABLE = ("hall_setpoint_c", "loop_setpoint_c", "chiller_phase", "link_phase", "link_until_ms", *FEEDS)
+UNDOABLE = (
+    "hall_setpoint_c", "loop_setpoint_c", "chiller_phase", "pump_off", "link_phase", "link_until_ms", *FEEDS,
+)  # fmt: skip
 ALL = np.zeros(1, dtype=np.int64)  # the emulated site is one member: row 0
 
 

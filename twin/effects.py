@@ -14,8 +14,8 @@ from plant.errors import PlanRejected
 from plant.site import Site
 from twin import jobs as J
 from twin.agenda import Entry
-from twin.cooling_bits import CHILLER_ON
-from twin.cooling_effects import start_standby
+from twin.cooling_bits import CHILLER_ON, STANDBY, STANDING_BY
+from twin.cooling_effects import start_pump, start_standby
 from twin.derived import Derived
 from twin.link_lives import disable_link
 from twin.placement import requeue
@@ -68,13 +68,21 @@ def jobs_on(d: Derived, rows: Ints, nodes: Flags) -> Flags:
 def cooling_back(w: World, rows: Ints, nodes: Flags) -> Flags:
     """Tell for each row whether the cooling of all halls of these nodes is back: water cold, capacity running, and
     nothing still due that will take it away."""
-    s, site = w.state, w.site
+    s, site, plant = w.state, w.site, w.site.cooling
     good = ~_doomed(w, nodes)[rows]
     flow = water_flow_frac(w.derived)
-    for loop in np.unique(site.hall_loop[np.unique(w.derived.layout.node_hall[nodes])]):
+    cdus = np.unique(plant.rack_cdu[np.unique(site.node_rack[nodes])])
+    cdus = cdus[cdus >= 0]
+    good &= ((s.cdu_off == 0) & (s.cdu_coolant_c < plant.cdu_supply_c + BACK_WATER_K))[rows][:, cdus].all(axis=1)
+    halls = np.unique(w.derived.layout.node_hall[nodes])
+    for loop in np.unique(np.concatenate([site.hall_loop[halls], plant.cdu_loop[cdus]])):
         k = np.flatnonzero(site.chiller_loop == loop)
         duty_kw = site.chiller_capacity_kw[k][~site.chiller_standby[k]].sum()
-        on_kw = np.where(s.chiller_phase[rows][:, k] == CHILLER_ON, site.chiller_capacity_kw[k], 0.0).sum(axis=1)
+        phase = s.chiller_phase[rows][:, k]
+        able = phase == CHILLER_ON
+        if plant.loop_controlled[loop]:  # its control starts and stops chillers by load
+            able |= (phase == STANDBY) & (s.chiller_off[rows][:, k] == 0)
+        on_kw = np.where(able, site.chiller_capacity_kw[k], 0.0).sum(axis=1)
         cold = s.loop_supply_c[rows, loop] < s.loop_setpoint_c[rows, loop] + BACK_WATER_K
         good &= cold & (on_kw * cooling.flow_capacity_frac(flow[rows, loop]) >= BACK_CAPACITY_FRAC * duty_kw)
     return good
@@ -196,8 +204,12 @@ def _flag_jobs(d: Derived, rows: Ints, nodes: Flags, name: str, value: int) -> N
 
 
 def _start_named(w: World, step: Action, rows: Ints, at_ms: int) -> None:
-    """Start each standby chiller that the step names; where a named one cannot, another of its loop."""
+    """Start each standby chiller or pump that the step names; where a named chiller cannot, another of its loop."""
     for one in step.scope:
+        if w.site.kind_of(one) == "pump":
+            p = w.site.index("pump", one)
+            start_pump(w, p, rows[w.state.pump_off[rows, p] == STANDING_BY], at_ms)
+            continue
         k = w.site.index("chiller", one)
         start_standby(w, int(w.site.chiller_loop[k]), rows, at_ms, np.array([k]))
 

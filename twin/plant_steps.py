@@ -7,7 +7,7 @@ from plant.site import Site
 
 TAKES = {
     "set_cooling": ("hall", "loop"),
-    "start_standby": ("chiller",),
+    "start_standby": ("chiller", "pump"),
     "transfer_feed": ("ups", "hall", "rack"),
     "disable_link": ("link",),
 }
