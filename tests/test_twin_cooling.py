@@ -8,10 +8,12 @@ from cooling_world import MINUTE_MS, T0_MS, TABLES, at_work, site_of
 
 from plant.site import Site
 from twin import cooling_effects as effects
-from twin.cooling_bits import CHILLER_ON, COMING_UP, LOCKED, NO_POWER, STANDBY, STANDING_BY, STARTING, TRIPPED
+from twin.cooling_bits import BROKEN, CHILLER_ON, COMING_UP, LOCKED, NO_POWER, STANDBY, STANDING_BY, STARTING, TRIPPED
 from twin.engine import Engine, run
 from twin.flows import stored_heat_kj
 from twin.state import State
+from twin.store import Batch
+from twin.sync import Synchroniser
 
 ROW = np.zeros(1, dtype=np.int64)
 SETTLED_MS = T0_MS + 40 * MINUTE_MS
@@ -134,3 +136,36 @@ def test_rows_alone_are_rows_in_a_block(site: Site):
         alone = run(everything(site, at_work(site, members=3)).rows([row]), site, end_ms)
         for name, array in alone.arrays.items():
             assert np.array_equal(array[0], block.arrays[name][row]), name
+
+
+# --- following what is measured ---------------------------------------------------------------
+
+
+def hear(site: Site, settled: State, component: str, channel: str, value: float) -> State:
+    """The settled state after one reading."""
+    engine = Engine(settled.fork(), site)
+    now_ms, text = engine.state.now_ms, np.array([component], dtype=object)
+    batch = Batch(np.array([now_ms]), text, np.array([channel], dtype=object), np.array([value]))
+    Synchroniser(site).correct(engine.derived, batch, now_ms)
+    return engine.state
+
+
+def test_pumps_and_cdus_stand_as_they_are_reported(site: Site, settled: State):
+    assert hear(site, settled, site.pump_ids[0], "running", 0.0).pump_off[0].tolist() == [BROKEN, 0, STANDING_BY]
+    assert hear(site, settled, site.pump_ids[2], "running", 0.0).pump_off[0].tolist() == [0, 0, STANDING_BY]
+    assert hear(site, settled, site.pump_ids[2], "running", 1.0).pump_off[0].tolist() == [0, 0, 0]
+    assert hear(site, settled, site.cdu_ids[0], "running", 0.0).cdu_off[0, 0] == BROKEN
+
+
+def test_a_chiller_that_its_control_stopped_rests_and_one_whose_water_warms_has_tripped(site: Site, settled: State):
+    rests = hear(site, settled, site.chiller_ids[1], "running", 0.0)
+    assert rests.chiller_phase[0, 1] == STANDBY
+    warm = settled.fork()
+    warm.loop_supply_c[...] += 4.0
+    assert hear(site, warm, site.chiller_ids[1], "running", 0.0).chiller_phase[0, 1] == TRIPPED
+
+
+def test_coolant_is_corrected_by_its_reading(site: Site):
+    s = run(at_work(site, members=4), site, SETTLED_MS)
+    s.cdu_coolant_c[...] += np.array([[0.5], [-0.5], [1.0], [-1.0]])
+    assert np.abs(hear(site, s, site.cdu_ids[0], "coolant_c", 34.0).cdu_coolant_c - 34.0).max() < 2.0

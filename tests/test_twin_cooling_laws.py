@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 
 from plant.actions import Action
 from plant.incident import ResolvedCause, ResolvedIncident
+from plant.pue import design_pue
 from plant.site import Site, load_site
 from twin import effects, story
 from twin.cooling_bits import CHILLER_ON, HIGH_PRESSURE, LOW_FLOW, STANDBY, STANDING_BY, STARTING, TRIPPED
 from twin.drivers import Drivers
 from twin.engine import Engine, run
 from twin.ensemble import make_state
+from twin.jobs import make_jobs
 from twin.state import State
 
 TINY_SITE = load_site("tiny")
@@ -109,6 +111,25 @@ def test_the_running_twin_meets_its_pue_with_every_table(site: Site):
     engine.run(s.now_ms + 15_000)
     pue = engine.derived.facility_kw[0, 0] / engine.derived.hall_kw[0].sum()
     assert pue == pytest.approx(1.55, rel=0.03)
+
+
+def test_the_shipped_liquid_site_meets_its_design_energy_and_cools_its_plates_from_outdoors():
+    """A warm-water loop needs no chiller in April; the running twin draws what the design point says, within 3 %."""
+    site = load_site("liquid")
+    n = len(site.node_ids)
+    jobs = make_jobs(
+        [f"j{i}" for i in range(n)], arrival_ms=np.full(n, T0_MS), work_s=np.full(n, 1e12), width=np.full(n, 1),
+        activity_frac=np.full(n, site.design_util_frac),
+    )  # fmt: skip
+    s = make_state(site, T0_MS, jobs=jobs)
+    s.node_fails_at[...] = 1e9
+    mean = Drivers(np.zeros(1, dtype=np.int64), site.region_outdoor_c[None, :], np.full((1, 1), 0.25))
+    engine = Engine(s, site, drivers=mean)
+    engine.run(T0_MS + 60 * MINUTE_MS)
+    assert s.node_stops[0] == 0.0
+    assert engine.derived.loop_taken_kw[0, 1] == 0.0
+    it_kw = engine.derived.hall_kw[0].sum()
+    assert engine.derived.facility_kw[0, 0] / it_kw == pytest.approx(design_pue(vars(site), 0).pue, rel=0.03)
 
 
 # --- monotone ---------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from twin.electricity import ups_loads
 from twin.layout import segment_sum
 from twin.nodephase import ON
 from twin.store import Batch
+from twin.waterside import water_flow_frac
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -74,8 +75,11 @@ def _gpu_c(d: Derived) -> Array:
 GROUPS: tuple[Group, ...] = (
     Group("loop", "supply_c", 15, "k", lambda d: d.state.loop_supply_c[0]),
     Group("loop", "return_c", 15, "k", _loop_return_c),
-    Group("loop", "flow_frac", 15, "rel", lambda d: d.state.loop_flow_frac[0]),
-    Group("loop", "pressure_kpa", 15, "rel", lambda d: cooling.loop_pressure_kpa(d.state.loop_flow_frac[0])),
+    Group("loop", "flow_frac", 15, "rel", lambda d: water_flow_frac(d)[0]),
+    Group("loop", "pressure_kpa", 15, "rel", lambda d: cooling.loop_pressure_kpa(water_flow_frac(d)[0])),
+    Group("pump", "running", 15, "", lambda d: (d.state.pump_off[0] == 0).astype(np.float64)),
+    Group("cdu", "running", 15, "", lambda d: (d.state.cdu_off[0] == 0).astype(np.float64)),
+    Group("cdu", "coolant_c", 15, "k", lambda d: d.state.cdu_coolant_c[0]),
     Group("chiller", "running", 15, "", lambda d: (d.state.chiller_phase[0] == 0).astype(np.float64)),
     Group("chiller", "power_kw", 30, "rel", _chiller_power_kw),
     Group("cooling_unit", "running", 30, "", lambda d: d.state.unit_running[0].astype(np.float64)),

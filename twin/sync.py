@@ -15,6 +15,7 @@ from twin.derived import Derived
 from twin.flows import stored_heat_kj
 from twin.nodephase import ON, STOPPED
 from twin.store import Batch
+from twin.waterside import water_flow_frac
 
 Array = NDArray[np.float64]
 Heard = dict[tuple[str, str], tuple[Array, NDArray[np.bool_]]]
@@ -22,6 +23,7 @@ Places = NDArray[np.intp]
 
 LATE_MS = 120_000  # an older reading says nothing about now: refused and counted
 OUT_OF_SYNC_SIGMAS = 3.0  # mean |innovation| over its expected size above which the twin is out of sync
+STAGED_K = 1.0  # a chiller that stands still while its water is this near the set-point was not needed
 MEMORY = 0.98  # residual statistics forget with a time constant of about 50 updates
 
 
@@ -42,7 +44,8 @@ OPERATORS: tuple[Operator, ...] = (
     Operator(
         "loop", "supply_c", lambda d: d.state.loop_supply_c, ("loop_supply_c",), ("loop_water_kj_per_k",), 0.3, 0.3
     ),
-    Operator("loop", "flow_frac", lambda d: d.state.loop_flow_frac, ("loop_flow_frac",), (), 0.015, 0.02),
+    Operator("cdu", "coolant_c", lambda d: d.state.cdu_coolant_c, ("cdu_coolant_c",), (), 0.3, 0.3),
+    Operator("loop", "flow_frac", water_flow_frac, ("loop_flow_frac",), (), 0.015, 0.02),
     Operator("hall", "hot_c", lambda d: d.state.hall_hot_c, ("hall_hot_c",), (), 0.3, 0.3),
     Operator("rack", "inlet_c", lambda d: d.state.rack_inlet_c, (), ("rack_recirc_frac",), 0.3, 0.0),
     Operator(
@@ -62,6 +65,8 @@ UNKNOWN_AT_REST = ("supply_c", "hot_c", "outlet_c")
 FLAGS: tuple[tuple[str, str], ...] = (
     ("chiller", "running"),
     ("cooling_unit", "running"),
+    ("pump", "running"),
+    ("cdu", "running"),
     ("node", "ok"),
     ("feed", "ok"),
 )
@@ -244,13 +249,16 @@ class Synchroniser:
     def _set_flags(self, d: Derived, heard: Heard) -> bool:
         """Take states as they are reported: they are facts, not estimates; tell whether one is news."""
         s = d.state
-        names = ("chiller_phase", "unit_running", "feed_ok", "node_phase")
+        names = ("chiller_phase", "unit_running", "pump_off", "cdu_off", "feed_ok", "node_phase")
         before = [s.arrays[name] for name in names]
         for key, (value, present) in heard.items():
             on = value > 0.5
             if key == ("chiller", "running"):
                 now = np.where(s.chiller_phase == bits.CHILLER_ON, bits.TRIPPED, s.chiller_phase)
-                off = np.where(self.site.chiller_standby, bits.STANDBY, now)
+                # a control stops chillers that the load does not need: while the water is cold that is no fault
+                cold = (s.loop_supply_c < s.loop_setpoint_c + STAGED_K) & self.site.cooling.loop_controlled
+                rests = self.site.chiller_standby | cold.take(self.site.chiller_loop, axis=1)
+                off = np.where(rests, bits.STANDBY, now)
                 s.arrays["chiller_phase"] = np.where(
                     present, np.where(on, bits.CHILLER_ON, off), s.chiller_phase
                 ).astype(np.int8)
@@ -259,6 +267,10 @@ class Synchroniser:
                 s.arrays["unit_running"] = np.where(present, on, s.unit_running)
                 why = np.where(on, 0, np.where(s.unit_off == 0, bits.BROKEN, s.unit_off))
                 s.arrays["unit_off"] = np.where(present, why, s.unit_off).astype(np.int8)
+            elif key in (("pump", "running"), ("cdu", "running")):
+                name = f"{key[0]}_off"
+                why = np.where(on, 0, np.where(s.arrays[name] == 0, bits.BROKEN, s.arrays[name]))
+                s.arrays[name] = np.where(present, why, s.arrays[name]).astype(np.int8)
             elif key == ("feed", "ok"):
                 s.arrays["feed_ok"] = np.where(present, on, s.feed_ok)
             elif key == ("node", "ok"):
