@@ -445,6 +445,27 @@ def test_the_energy_of_a_blackout_and_of_its_recharge_is_booked(bare: Site) -> N
     assert drawn == pytest.approx(gave / upslaw.CHARGE_EFFICIENCY, rel=1e-6)
 
 
+@given(low=st.floats(0.0, 1.0), high=st.floats(0.0, 1.0), cap=st.floats(0.3, 1.0), side=st.booleans())
+@settings(max_examples=15, deadline=None)
+def test_more_work_never_draws_less_and_a_cap_never_more(
+    site: Site, low: float, high: float, cap: float, side: bool
+) -> None:
+    """Input of all UPS and of the rack sides straight on feeds, with one side of a rack dead or not."""
+    low, high = sorted((low, high))
+    drawn = []
+    for share, cap_frac in ((low, 1.0), (high, 1.0), (high, cap)):
+        s = busy(site, share=max(share, 1e-3))
+        run(s, site, at(0.5))
+        s.node_cap_frac[...] = cap_frac
+        s.pdu_until_ms[0, 4] = at(600.0) if side else 0
+        d = Engine(s, site).derived
+        flows = ups_flows(d, 1e-9)
+        drawn.append(float(flows.input_kw.sum() + d.source_kw[:, 2:].sum()))
+    less, more, capped = drawn
+    assert more >= less - 1e-9
+    assert capped <= more + 1e-9
+
+
 # --- the law of forks -------------------------------------------------------------------------
 
 INSTANTS = st.one_of(
