@@ -55,6 +55,7 @@ def compile_faults(
         age_s=(table.age_d or file.reference.age_d) * DAY_S,
         crews=-1 if table.crews is None else table.crews,
         spares=-1 if table.spares is None else table.spares,
+        standbys=table.standbys,
         restock_s=table.restock_d * DAY_S,
     )
 

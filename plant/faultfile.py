@@ -88,6 +88,7 @@ class FaultsTable(Part):
     table: str = text("name of a shipped fault file, or path of one", "ai-cluster")
     crews: int | None = count(1, 10_000, "repairs that may go on at once; absent: no limit", None)
     spares: int | None = count(0, 1_000_000, "spare parts of each kind on the shelf; absent: no limit", None)
+    standbys: int = count(0, 1000, "nodes of each type that each hall keeps warm for jobs whose node fails", 0)
     restock_d: float = number("d", 0.01, 1000, "days until a part that was taken is replaced", 14.0)
     age_d: float | None = number("d", 1, 1e4, "age of the fleet at the start; absent: the table's reference", None)
 

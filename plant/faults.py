@@ -76,6 +76,7 @@ class FaultLaws:
     age_s: float
     crews: int
     spares: int
+    standbys: int
     restock_s: float
 
     @property

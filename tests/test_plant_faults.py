@@ -16,6 +16,7 @@ from plant.faultfile import FaultsTable, load_faults
 from plant.files import DATA
 from plant.queueing import mean_wait_s
 from plant.site import load_site
+from verbs import fault_explain
 
 LAWS = compile_faults(FaultsTable(), load_faults("ai-cluster"), [8, 0])
 TEXT = (DATA / "faults" / "ai-cluster.toml").read_text(encoding="utf-8")
@@ -213,3 +214,19 @@ def test_the_mixture_of_repairs_is_the_mixture_of_its_stages():
         return sum(s.share * stats.norm.cdf((np.log(x) - np.log(s.median_h)) / s.sigma) for s in stage)
 
     assert stats.kstest(hours, cdf).pvalue > 0.01
+
+
+def test_site_explain_says_how_a_node_fails():
+    site = load_site("tiny")
+    gpu = int(np.flatnonzero(site.node_gpus)[0])
+    rows = {row["kind"]: row for row in fault_explain.of_node(site, gpu)}
+    assert set(rows) == set(site.faults.kinds)
+    assert sum(row["per_year"] for row in rows.values()) == pytest.approx(
+        1.56, abs=0.05
+    )  # 1.53 per node-year, less down
+    assert "gpu" not in {row["kind"] for row in fault_explain.of_node(site, 0)}, "a node without any"
+    rng = np.random.default_rng(5)
+    for k, kind in enumerate(site.faults.kinds):
+        hours = repair.length_s(site.faults, np.full(20_000, k), rng.random(20_000), rng.normal(size=20_000)) / 3600.0
+        assert np.median(hours) == pytest.approx(rows[kind]["repair_median_h"], rel=0.15), kind
+    assert fault_explain.of_site(site)["crews"] == -1

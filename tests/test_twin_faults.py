@@ -17,7 +17,7 @@ from twin import snapshot, story
 from twin.derived import Derived
 from twin.engine import run
 from twin.ensemble import make_state
-from twin.jobs import EMPTY, Jobs
+from twin.jobs import EMPTY, RESTARTING, RUNNING, Jobs
 from twin.layout import layout_of
 from twin.node_faults import severity
 from twin.node_hazard import rack_rate_per_s
@@ -276,6 +276,28 @@ def test_repairs_wait_for_parts_and_deliveries_bring_them(tmp_path):
     assert not (still & (s.node_fault_ms == longest)).any()
 
 
+@pytest.mark.parametrize("kept", [0, 1])
+def test_a_standby_takes_the_job_of_a_node_that_fails(tmp_path, kept):
+    site = site_with(tmp_path, f"standbys = {kept}")
+    s = quiet(make_state(site, T0_MS, jobs=some_jobs(200), members=2))  # more than there is room for
+    run(s, site, T0_MS + 20 * MINUTE_MS)
+    d = Derived(site, s, layout_of(site))
+    assert s.node_standby.sum() == 2 * 4 * kept, "two halls, two types"
+    assert (d.used_frac[s.node_standby] == 0.0).all()
+    whole = np.flatnonzero((s.job_phase[0] == RUNNING) & (s.jobs.share_frac == 1.0) & (s.jobs.gpus > 0.0))
+    job, others = int(whole[0]), s.node_standby[0].copy()
+    node = int(s.slot_node[0, s.jobs.slot_start[job]])
+    data = {"repaired_ms": T0_MS + 40 * MINUTE_MS}
+    s.agenda.add(T0_MS + 21 * MINUTE_MS, "node", site.node_ids[node], "fail", data, (0,))
+    run(s, site, T0_MS + 21 * MINUTE_MS + 31_000)
+    again = s.job_phase[0, job] in (RESTARTING, RUNNING)
+    assert again == bool(kept), "without a standby it waits, for the site is full"
+    assert others.sum() - s.node_standby[0].sum() == kept
+    assert s.node_standby[1].sum() == others.sum(), "only where the node failed"
+    run(s, site, T0_MS + 41 * MINUTE_MS)
+    assert s.node_standby[0].sum() == others.sum(), "the repaired node is kept in its place"
+
+
 def test_without_limits_nobody_waits(tmp_path):
     site = tiny()
     s = crisis_of(site, 8)
@@ -331,7 +353,7 @@ def test_a_repair_that_works_cures_a_lemon(tmp_path):
 # --- the law of the house, and stories ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("table", ["crews = 1", "crews = 2\nspares = 1\nrestock_d = 0.05"])
+@pytest.mark.parametrize("table", ["crews = 1", "crews = 2\nspares = 1\nrestock_d = 0.05\nstandbys = 1"])
 def test_runs_split_anywhere_are_one_run(tmp_path, table):
     site = site_with(tmp_path, table)
     end_ms = T0_MS + 70 * MINUTE_MS

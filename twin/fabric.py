@@ -120,8 +120,10 @@ class Fabric:
         self.next_ms[rows] = both.min(axis=1, initial=N.NEVER_MS)
 
     def closed_nodes(self) -> Flags:
-        """Return which nodes take no new job (m, N): cordoned, or on a leaf that is cut off."""
+        """Return which nodes take no new job (m, N): cordoned, kept warm, or on a leaf that is cut off."""
         cordon: Flags = self.state.node_cordon
+        if self.site.faults.standbys:
+            cordon = cordon | self.state.node_standby
         if not self.net.present or self.whole.all():
             return cordon
         cut = self.leaf_mask == 0

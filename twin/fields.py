@@ -26,6 +26,7 @@ FIELDS: tuple[Field, ...] = (
     Field("node_fault", "node", TINY, "kind of the fault that is coming or there, -1 none"),
     Field("node_onset_ms", "node", INT, "when its signs began, 2^62 where none shows"),
     Field("node_fault_ms", "node", INT, "when it strikes or struck, 2^62 none"),
+    Field("node_standby", "node", FLAG, "kept warm: takes no job until a node like it fails"),
     Field("node_lemon", "node", FLAG, "fails more often than others, until a repair cures it"),
     Field("node_episode", "node", INT, "how many lives the node has had"),
     Field("node_cap_frac", "node", FLOAT, "power cap as a share of peak power, 1 = none"),

@@ -22,6 +22,7 @@ from twin.derived import Derived
 from twin.node_hazard import node_rates
 from twin.nodephase import FAILED, HEALTHY, NEVER_MS, ON, SPENT
 from twin.placement import interrupt
+from twin.standbys import let_go, set_aside
 from twin.state import State
 
 Array = NDArray[np.float64]
@@ -96,6 +97,7 @@ def fail(d: Derived, struck: NDArray[np.bool_]) -> None:
     s.node_until_ms[struck] = NEVER_MS
     s.node_failures[...] += struck.sum(axis=1)
     interrupt(d, struck)
+    let_go(d, *np.nonzero(struck))
     d.mark(np.flatnonzero(struck.any(axis=1)))
 
 
@@ -115,6 +117,7 @@ def first_faults(site: Site, s: State) -> None:
     life = streams.exponential(s.seed, "node life", member, key, 0)
     s.node_fails_at[...] = life / scale(site, s, slice(None), slice(None))
     _already_degrading(site, s)
+    set_aside(site, s)
 
 
 def _already_degrading(site: Site, s: State) -> None:

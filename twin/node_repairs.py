@@ -10,6 +10,7 @@ from plant.faults import FaultLaws
 from twin.derived import Derived
 from twin.node_faults import degrade, luck, scale
 from twin.nodephase import FAILED, HEALTHY, NEVER_MS, ON
+from twin.standbys import join
 from twin.state import State
 
 Ints = NDArray[np.int64]
@@ -79,6 +80,7 @@ def renew(d: Derived, row: Ints, node: Ints) -> None:
     s.node_lemon[row, node] &= stays | ~cured
     kind = s.node_fault[row, node].astype(np.int64)
     begin_life(d, row, node)
+    join(d, row, node)
     _come_again(d, row[stays], node[stays], kind[stays])
 
 
@@ -99,6 +101,7 @@ def return_named(d: Derived, rows: Ints, node: int) -> None:
     s.node_phase[rows, node], s.node_until_ms[rows, node] = ON, NEVER_MS
     s.node_episode[rows, node] += 1
     begin_life(d, rows, at)
+    join(d, rows, at)
     s.dispatch_due[rows] = True
     d.mark(rows)
 

@@ -13,6 +13,7 @@ from plant import wiring
 from plant.errors import SiteFileError
 from plant.site import KINDS, Site, did_you_mean, load_site
 from plant.units import WATER_KG_PER_M3, WATER_KJ_PER_KG_K
+from verbs import fault_explain
 
 WORDS = Path(__file__).resolve().parent.parent / "docs" / "nomenclature.md"
 PREFIX = {"cooling_unit": "unit"}
@@ -48,6 +49,7 @@ def _whole(site: Site) -> dict[str, Any]:
     ]  # fmt: skip
     ids = {kind: site.components(kind) for kind in kinds}
     return {
+        "faults": fault_explain.of_site(site),
         "items": [{"kind": kind, "count": len(v), "first": v[0], "last": v[-1]} for kind, v in ids.items()],
         "parameters": rows,
     }
@@ -65,6 +67,7 @@ def _one(site: Site, kind: str, component: str) -> dict[str, Any]:
         "hangs_on_it": {to: len(rows) for to, rows in reach.items()},
         "design_kw_on_it": _design_kw(site, kind, row, reach),
         **_ride_through(site, kind, row, reach),
+        **({"faults": fault_explain.of_node(site, row)} if kind == "node" else {}),
         "items": [
             {"name": name, "value": _plain(values[row]), "unit": unit_of(name), "meaning": meaning}
             for name, values, meaning in _arrays(site, kind)
