@@ -37,8 +37,10 @@ HALL_RTT_S = 100e-6  # round trip inside a hall [assumed]
 GB_PER_GBIT = 0.125
 
 
-# Copies of state keep this share of a hall's uplinks however busy gangs are [assumed], so that a move always ends
-MOVES_LEAST_FRAC = 0.05
+# Kept of each leaf's uplinks for copies of state however busy gangs are [assumed], so that a move always ends
+COPIES_FRAC = 0.05
+# and of the links between halls: gangs and copies share them alike
+COPIES_BETWEEN_FRAC = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,13 +127,14 @@ def leaf_capacity(net: Network, share: Floats, loss: Floats) -> tuple[Floats, Fl
 
     Flows are hashed over the live links in equal parts and a collective waits for its slowest flow, so a gang gets
     all links at the goodput of the worst one; with frames lost by one link of many it is better off without it.
+    COPIES_FRAC is kept from it.
     """
     begin = net.leaf_start[:-1]
     live = share > 0.0
     capacity = np.add.reduceat(share * net.uplink_gb_per_s, begin, axis=1)
     worst = np.where(live, rdma_goodput_frac(loss) * np.where(share < 1.0, share, 1.0), 1.0)
     links = np.add.reduceat(np.where(live, net.uplink_gb_per_s, 0.0), begin, axis=1)
-    gang = links * np.minimum.reduceat(worst, begin, axis=1)
+    gang = (1.0 - COPIES_FRAC) * links * np.minimum.reduceat(worst, begin, axis=1)
     mask = np.bitwise_or.reduceat(np.where(live, net.uplink_bit, np.uint64(0)), begin, axis=1)
     return capacity, gang, np.maximum.reduceat(loss, begin, axis=1), mask
 
@@ -140,6 +143,11 @@ def carried_frac(capacity_gb_per_s: Floats, demand_gb_per_s: Floats) -> Floats:
     """Return the share of the demand that a link carries: all who use it are slowed alike; 0 without capacity."""
     wanted = np.maximum(demand_gb_per_s, 1e-300)
     return np.asarray(np.where(capacity_gb_per_s > 0.0, np.minimum(1.0, capacity_gb_per_s / wanted), 0.0))
+
+
+def copies_gb_per_s(link_gb_per_s: Floats, gangs_gb_per_s: Floats) -> Floats:
+    """Return what copies together may take of a link between halls: what gangs leave of it, their part at least."""
+    return np.asarray(np.maximum(link_gb_per_s - gangs_gb_per_s, COPIES_BETWEEN_FRAC * link_gb_per_s))
 
 
 def may_disable(live_paths: NDArray[np.int64], keep: NDArray[np.int64] | int) -> Flags:

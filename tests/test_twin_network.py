@@ -27,6 +27,7 @@ SITE = fabric_site()
 NET = SITE.network
 END_MS = T0_MS + 30 * MINUTE_MS
 LEAF_GB_PER_S = SPINES * UPLINK_GB_PER_S
+GANG_GB_PER_S = (1.0 - N.COPIES_FRAC) * LEAF_GB_PER_S
 FIRST_UPLINK = len(SITE.link_ids)
 
 
@@ -132,7 +133,7 @@ def test_a_gang_runs_at_the_share_its_worst_leaf_carries():
     d = lived(lasting(SITE, gangs(8, want=20.0)), 1).derived
     asked = 4 * 4 / 7 * 20.0
     assert d.fabric.leaf_asked[0, :2] == pytest.approx([asked, asked])
-    assert d.speed[0, 0] == pytest.approx(LEAF_GB_PER_S / asked)
+    assert d.speed[0, 0] == pytest.approx(GANG_GB_PER_S / asked)
 
 
 def test_gangs_that_share_a_leaf_are_slowed_alike():
@@ -141,7 +142,7 @@ def test_gangs_that_share_a_leaf_are_slowed_alike():
     asked = d.fabric.leaf_asked[0]
     one, two, three = (12.0 / 5 * part for part in (4 * 2, 2 * 4 + 2 * 4, 4 * 2))
     assert asked[:3] == pytest.approx([one, two, three])
-    assert d.speed[0] == pytest.approx([LEAF_GB_PER_S / two] * 2)
+    assert d.speed[0] == pytest.approx([GANG_GB_PER_S / two] * 2)
 
 
 def test_a_node_sends_no_more_than_its_port():
@@ -164,7 +165,7 @@ def test_dead_links_take_their_share_of_capacity(dead):
     s = lasting(SITE, gangs(8, want=20.0))
     s.link_phase[:, FIRST_UPLINK : FIRST_UPLINK + dead] = N.DOWN
     speed = lived(s, 1).derived.speed[0, 0]
-    assert speed == pytest.approx((SPINES - dead) * UPLINK_GB_PER_S / (4 * 4 / 7 * 20.0))
+    assert speed == pytest.approx((1.0 - dead / SPINES) * GANG_GB_PER_S / (4 * 4 / 7 * 20.0))
 
 
 def test_power_cap_and_network_do_not_multiply():
@@ -273,10 +274,26 @@ def test_copies_get_what_gangs_leave_of_the_uplinks():
     d = lived(lasting(SITE, gangs(16, want=100.0)), 1).derived
     one, zero = np.ones((1, 1), dtype=np.int64), np.zeros((1, 1), dtype=np.int64)
     rate = moves_gb_per_s(d.fabric, one > 0, zero, one, np.array([4]))
-    assert rate[0, 0] == pytest.approx(N.MOVES_LEAST_FRAC * LEAVES * LEAF_GB_PER_S)
+    assert rate[0, 0] == pytest.approx(N.COPIES_FRAC * LEAVES * LEAF_GB_PER_S)
     idle = lived(lasting(SITE, gangs(4, want=1.0)), 1).derived
     assert moves_gb_per_s(idle.fabric, one > 0, zero, one, np.array([4]))[0, 0] == SITE.link_gb_per_s[0, 1]
     assert not moves_gb_per_s(idle.fabric, one < 0, zero, one, np.array([4])).any()
+
+
+def test_a_link_between_halls_is_never_overbooked():
+    """A gang across both halls and copies the same way: together they fill the link and no more."""
+    jobs = gangs(4, 20, want=3.0, home=-1, state_gb=np.full(2, 60_000.0))
+    s = lasting(SITE, jobs)
+    effects.schedule(s, Action.of("migrate", [f"{SITE.rack_ids[0]}"], to_hall=SITE.hall_ids[1]), T0_MS + 2 * MINUTE_MS)
+    engine = lived(s, 3)
+    d, before = engine.derived, float(s.moved_gb[0])
+    assert s.job_phase[0].tolist() == [J.MOVING, J.RUNNING]
+    link, asked = SITE.link_gb_per_s[0, 1], d.fabric.hall_asked[0, 0, 1]
+    engine.run(T0_MS + 4 * MINUTE_MS)
+    copied = (float(s.moved_gb[0]) - before) / 60.0
+    assert asked > link / 2
+    assert copied == pytest.approx(link / 2)
+    assert d.fabric.job_share[0, 1] * asked + copied <= link * (1 + 1e-12)
 
 
 # --- plans -------------------------------------------------------------------------------------

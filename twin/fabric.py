@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from plant import network as N
 from plant.site import Site
-from twin.jobs import RUNNING
+from twin.jobs import MOVING, RUNNING
 from twin.layout import Array, Ints, Rows, some_rows
 from twin.state import State
 
@@ -162,8 +162,8 @@ def _slowed(d: Derived, rows: Ints, want: Array) -> None:
     """Compute the shares of rows in which something is short: capacity, a path, or a link between halls."""
     f, s = d.fabric, d.state
     f.leaf_share[rows] = N.carried_frac(f.gang_gb_per_s[rows], f.leaf_asked[rows])
-    good = N.rdma_goodput_frac(f.hall_loss[rows])
-    f.hall_share[rows] = N.carried_frac(f.hall_gb_per_s[rows] * good, f.hall_asked[rows])
+    free = f.hall_gb_per_s[rows] - _taken_by_copies(d, rows)
+    f.hall_share[rows] = N.carried_frac(free * N.rdma_goodput_frac(f.hall_loss[rows]), f.hall_asked[rows])
     d.kernels.carried(
         rows, d.live, s.job_phase, d.slot_start, s.slot_node, f.net.node_leaf, f.net.leaf_hall, want,
         f.leaf_share, f.leaf_mask, f.hall_share, f.job_share,
@@ -173,11 +173,24 @@ def _slowed(d: Derived, rows: Ints, want: Array) -> None:
     f.watch[rows] |= standing.any(axis=1)
 
 
+def _taken_by_copies(d: Derived, rows: Ints) -> Array:
+    """Return what copies under way may take of the links between halls (len(rows), H, H) [GB/s]."""
+    f, s = d.fabric, d.state
+    link = f.hall_gb_per_s[rows]
+    at, column = np.nonzero(d.live_phase[rows] == MOVING)
+    taken = np.zeros(link.shape)
+    if len(at):
+        job = d.live[column]
+        a, b = np.maximum(s.job_hall[rows[at], job], 0), np.maximum(s.job_target[rows[at], job], 0)
+        taken[at, a, b] = N.copies_gb_per_s(link, f.hall_asked[rows])[at, a, b]
+    return taken
+
+
 def moves_gb_per_s(fabric: Fabric, moving: Flags, source: Ints, target: Ints, width: Ints) -> Array:
     """Return what each moving job copies per second (m, jobs) [GB/s]; 0 where it does not move.
 
-    source, target: halls (m, jobs); width: nodes of each job (jobs,). Copies and gangs on the links between two halls
-    share them alike; inside the halls copies take what gangs leave of the uplinks, MOVES_LEAST_FRAC of them at least.
+    source, target: halls (m, jobs); width: nodes of each job (jobs,). Copies share alike what gangs leave of the links
+    between two halls, half of them at least, and of the uplinks inside, where COPIES_FRAC is kept from gangs.
     A copy has a fixed number of TCP streams, which loss slows down (Mathis), and no more than the ports of its nodes;
     it stops where no link or no live spine is left.
     """
@@ -187,8 +200,7 @@ def moves_gb_per_s(fabric: Fabric, moving: Flags, source: Ints, target: Ints, wi
     pair = np.where(moving, at[0] * halls + at[1], 0) + row * halls * halls
     count = np.bincount(pair.ravel(), moving.ravel(), len(moving) * halls * halls)[pair]
     link, gangs = fabric.hall_gb_per_s.ravel()[pair], fabric.hall_asked.ravel()[pair]
-    # the copies together would fill the link, so gangs and copies ask for link + gangs of it
-    share = link * np.minimum(1.0, link / np.maximum(link + gangs, 1e-300)) / np.maximum(count, 1.0)
+    share = N.copies_gb_per_s(link, gangs) / np.maximum(count, 1.0)
     loss = fabric.hall_loss.ravel()[pair]
     if loss.any():
         share = np.minimum(share, N.TCP_STREAMS * N.tcp_gb_per_s(loss, fabric.hall_rtt_s[at]))
@@ -210,5 +222,4 @@ def _count_by_hall(moving: Flags, hall: Ints, halls: int) -> Array:
 def _left_in_halls(f: Fabric) -> Array:
     """Return what gangs leave of each hall's uplinks (m, H) [GB/s]."""
     capacity = np.add.reduceat(f.leaf_gb_per_s, f.hall_leaf, axis=1)
-    asked = np.add.reduceat(np.minimum(f.leaf_asked, f.leaf_gb_per_s), f.hall_leaf, axis=1)
-    return np.asarray(np.maximum(capacity - asked, N.MOVES_LEAST_FRAC * capacity))
+    return np.asarray(capacity - np.add.reduceat(np.minimum(f.leaf_asked, f.gang_gb_per_s), f.hall_leaf, axis=1))
