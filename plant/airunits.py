@@ -38,5 +38,5 @@ def coil_reach_kw(flow_kw_per_k: Array, effectiveness_frac: Array, hot_c: Array,
 
 def unit_heat_kw(reach_kw: Array, capacity_kw: Array, wanted_kw: Array, valve_frac: Array, held: Flags) -> Array:
     """Return the heat a unit takes [kW]: what brings its air to the set-point; a held valve gives its share."""
-    under_control = np.minimum(np.maximum(wanted_kw, 0.0), reach_kw)
+    under_control = np.where(wanted_kw > 0.0, np.minimum(wanted_kw, reach_kw), 0.0)
     return np.minimum(np.where(held, valve_frac * reach_kw, under_control), capacity_kw)

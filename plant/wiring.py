@@ -1,8 +1,8 @@
 """What hangs on what: who serves whom on a site, read from its index arrays (`rack_hall`, `chiller_loop`, ...).
 
-Serving goes from the outside in: a feed serves UPS groups, a UPS its halls, a chiller its loop, a loop its halls, a
-hall its racks, a rack its nodes, a node its power supplies. In the network a spine serves its links, a link its leaf
-switch, a leaf its racks.
+Serving goes from the outside in: a feed serves UPS groups, a UPS its halls, a chiller or pump its loop, a loop its
+halls and coolant units, a coolant unit its racks, a hall its racks, a rack its nodes, a node its power supplies. In the
+network a spine serves its links, a link its leaf switch, a leaf its racks.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ SERVED = (
     ("hall", "hall_region", "region", ""),
     ("rack", "rack_hall", "hall", ""),
     ("node", "node_rack", "rack", ""),
+    ("rack", "rack_cdu", "cdu", "cooling"),
+    ("cdu", "cdu_loop", "loop", "cooling"),
 )
 # (servant kind, array that names whom it serves, served kind, owner of the array)
 SERVES = (
     ("cooling_unit", "unit_hall", "hall", ""),
     ("chiller", "chiller_loop", "loop", ""),
     ("pdu", "pdu_rack", "rack", "chain"),
+    ("pump", "pump_loop", "loop", "cooling"),
 )
 
 

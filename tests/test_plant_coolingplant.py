@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,8 @@ from cooling_world import TABLES, TINY, site_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plant import airunits, chillers, liquid, water
+from plant import airunits, chillers, liquid, water, wiring
+from plant.coolingplant import CoolingPlant
 from plant.errors import SiteFileError
 from plant.site import load_site
 
@@ -153,7 +156,7 @@ def test_a_cooling_table_that_cannot_be_is_refused_in_one_line(
 
 
 def test_a_file_without_cooling_tables_has_a_plain_plant():
-    for name in ("tiny", "hall", "c3o"):
+    for name in ("tiny", "c3o", "selene"):
         assert load_site(name).cooling.is_plain
 
 
@@ -170,3 +173,25 @@ def test_a_crac_needs_no_cold_water(tmp_path: Path):
     site = site_of(tmp_path, "", ("fan_kw = 2.0", crac))
     assert site.cooling.unit_dx.all()
     assert site.cooling.loop_flow_kw_per_k * water.DESIGN_RANGE_K == pytest.approx(site.loop_pump_kw)
+
+
+def test_nomenclature_has_every_array_of_the_cooling_plant():
+    text = (Path(__file__).parent.parent / "docs" / "nomenclature.md").read_text(encoding="utf-8")
+    part = text.split("## The cooling plant", 1)[1].split("\n## ", 1)[0]
+    rows = set(re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE))
+    assert rows == {field.name for field in dataclasses.fields(CoolingPlant)}
+
+
+def test_pumps_serve_their_loop_and_a_loop_its_coolant_units_and_their_racks(tmp_path: Path):
+    site = site_of(tmp_path)
+    assert wiring.serves(site, "pump", 0) == [("loop", "lab/a/loop")]
+    assert ("cdu", "lab/b/cdu1") in wiring.serves(site, "loop", 1)
+    assert wiring.reach(site, "cdu", 0)["rack"].tolist() == np.flatnonzero(site.cooling.rack_cdu == 0).tolist()
+
+
+@given(wanted=st.floats(-50.0, 200.0), reach=st.floats(-50.0, 200.0), limit=st.floats(1.0, 150.0))
+def test_a_valve_that_nobody_wants_open_is_closed(wanted: float, reach: float, limit: float):
+    free = np.zeros(1, dtype=bool)
+    kw = float(airunits.unit_heat_kw(arr(reach), arr(limit), arr(wanted), arr(0.0), free)[0])
+    assert kw <= limit
+    assert kw == (min(wanted, reach, limit) if wanted > 0.0 else 0.0)
