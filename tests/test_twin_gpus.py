@@ -311,3 +311,13 @@ def test_sensors_read_accelerators_of_the_nodes_that_have_them(site: Site) -> No
     assert set(seen) == {site.node_ids[int(n)] for n in site.gpus.node}
     for column, node in enumerate(site.gpus.node):
         assert seen[site.node_ids[int(node)]] == pytest.approx(state.gpu_c[0, column], abs=0.6)
+
+
+def test_accelerators_that_move_end_the_long_steps_of_a_calm_site(site: Site) -> None:
+    state = busy(site)
+    state.calm_step_ms = 60_000
+    run(state, site, state.now_ms + 10 * MINUTE_MS)
+    assert state.next_grid_ms - state.grid_ms == 60_000
+    state.gpu_c[...] -= 20.0
+    run(state, site, state.next_grid_ms + 1)
+    assert state.next_grid_ms - state.grid_ms == state.step_ms
