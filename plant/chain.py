@@ -143,6 +143,8 @@ def feed_of(order: Ints, preferred: NDArray[np.int8], live: Flags) -> NDArray[np
         feed = order[:, column]
         there = (feed >= 0) & live.take(np.maximum(feed, 0), axis=1)
         chosen = np.where(there, feed, chosen)
+    if not live.shape[1]:
+        return chosen
     wished = np.maximum(preferred, 0).astype(np.int64)
     there = (preferred >= 0) & np.take_along_axis(live, wished, axis=1)
     return np.where(there, wished, chosen)

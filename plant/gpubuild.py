@@ -90,20 +90,20 @@ def design_fan_kw(kind: NodeType) -> float:
     return 0.0 if kind.fans is None else kind.fans.kw * (kind.fans.design_frac**3 - kind.fans.speed_frac[0] ** 3)
 
 
-def curve_of(kind: NodeType) -> tuple[Floats, Floats, bool] | None:
-    """(utilisation, share of peak - idle, in steps) of a type with a power law of its own, or None."""
+def curve_of(kind: NodeType, nodes: Ints) -> power.Curve | None:
+    """The power law of a type that has one of its own, for its nodes; None where it is linear or concave."""
     if kind.power_curve:
         at, share = zip(*kind.power_curve, strict=True)
-        return np.asarray(at, np.float64), np.asarray(share, np.float64), False
+        return power.Curve(nodes, np.asarray(at, np.float64), np.asarray(share, np.float64))
     if kind.wake_cores:
-        return (*power.wake_points(kind.wake_cores, kind.wake_frac, kind.cores), True)
+        return power.wake_curve(nodes, kind.wake_cores, kind.wake_frac, kind.cores)
     return None
 
 
 def node_curves(types: list[NodeType], of: NDArray[np.int32]) -> tuple[power.Curve, ...]:
     """The power laws of types that have one of their own, with the nodes they hold for."""
-    found = [(t, curve_of(kind)) for t, kind in enumerate(types)]
-    return tuple(power.Curve(np.flatnonzero(of == t), *curve) for t, curve in found if curve is not None)
+    found = (curve_of(kind, np.flatnonzero(of == t)) for t, kind in enumerate(types))
+    return tuple(curve for curve in found if curve is not None)
 
 
 def build_gpus(file: SiteFile, parts: Mapping[str, Any]) -> Gpus:

@@ -33,16 +33,17 @@ def node_demand_kw(util_frac: Array, idle_kw: Array, peak_kw: Array, concave_fra
 
 
 class Curve(NamedTuple):
-    """A law of its own for some nodes: the share of (peak - idle) drawn at utilisation at_frac.
+    """A law of its own for some nodes: the share of (peak - idle) drawn at a load.
 
-    nodes: their indices. Measured: straight lines between the points, (0, 0) first, (1, 1) last, never falling.
-    steps: nothing between the points, the share jumps when the utilisation reaches one (packages that wake up).
+    nodes: their indices. cores 0: measured, load is utilisation; straight lines between the points, (0, 0) first and
+    (1, 1) last, never falling. Else in steps: load is busy cores of so many, each step adds to the share (packages
+    that wake up).
     """
 
     nodes: Ints
-    at_frac: Array
+    load: Array
     share_frac: Array
-    steps: bool
+    cores: int = 0
 
 
 def busy_cores(util_frac: Array, cores: Array | int) -> Ints:
@@ -50,21 +51,23 @@ def busy_cores(util_frac: Array, cores: Array | int) -> Ints:
     return np.floor(util_frac * cores + 0.5).astype(np.int64)
 
 
-def wake_points(wake_cores: tuple[int, ...], wake_frac: tuple[float, ...], cores: int) -> tuple[Array, Array]:
-    """Return (utilisation, share of peak - idle) of a law of packages: each adds its share once its cores are busy.
+def wake_curve(nodes: Ints, wake_cores: Sequence[int], wake_frac: Sequence[float], cores: int) -> Curve:
+    """Return the law of packages: each adds its share of (peak - idle) once so many cores are busy.
 
-    A package that wakes draws most of its power at once; on the SURF hosts this fits better than any smooth law.
+    A package that wakes draws most of its power at once; on the SURF hosts this fits better than any smooth law
+    (twin/powerfit.py finds it).
     """
-    at = (np.asarray(wake_cores, np.float64) - 0.5) / cores
-    return np.concatenate([[0.0], at]), np.concatenate([[0.0], np.cumsum(wake_frac)])
+    load = np.concatenate([[0.0], np.asarray(wake_cores, np.float64)])
+    return Curve(nodes, load, np.concatenate([[0.0], np.cumsum(wake_frac)]), cores)
 
 
 def curve_share_frac(util_frac: Array, curve: Curve) -> Array:
     """Return the share of (peak - idle) that a curve gives at a utilisation [0..1]."""
     u = np.minimum(util_frac, 1.0)
-    if curve.steps:
-        return np.asarray(curve.share_frac[np.searchsorted(curve.at_frac, u, side="right") - 1])
-    return np.interp(u, curve.at_frac, curve.share_frac)
+    if curve.cores:
+        step = np.searchsorted(curve.load, busy_cores(u, curve.cores), side="right") - 1
+        return np.asarray(curve.share_frac[step])
+    return np.interp(u, curve.load, curve.share_frac)
 
 
 def demand_kw(

@@ -16,7 +16,7 @@ from plant.power import (
     node_demand_kw,
     psu_input_kw,
     ups_loss_kw,
-    wake_points,
+    wake_curve,
 )
 
 fracs = st.floats(0.0, 1.0)
@@ -49,8 +49,8 @@ def test_the_most_concave_law_still_never_falls(u, v, k):
 
 
 NODES = np.array([1, 3], dtype=np.int64)
-MEASURED = Curve(NODES, arr(0.0, 0.1, 0.6, 1.0), arr(0.0, 0.4, 0.7, 1.0), steps=False)
-PACKAGES = Curve(NODES, *wake_points((1, 9), (0.7, 0.3), 16), steps=True)
+MEASURED = Curve(NODES, arr(0.0, 0.1, 0.6, 1.0), arr(0.0, 0.4, 0.7, 1.0))
+PACKAGES = wake_curve(NODES, (1, 9), (0.7, 0.3), 16)
 
 
 def test_a_measured_curve_passes_through_its_points_and_leaves_other_nodes_alone():

@@ -12,7 +12,7 @@ from cooling_world import TABLES, at_work, site_of
 from twin_stories import MINUTE_MS, T0_MS, apply_plan, crisis, some_jobs
 
 from plant.errors import IncidentFileError
-from plant.incident import ResolvedCause, ResolvedIncident, ResolvedRepair
+from plant.incident import ResolvedCause, ResolvedIncident, ResolvedRepair, load_incident
 from plant.site import Site, load_site
 from twin import snapshot, story
 from twin.engine import Engine, run
@@ -321,3 +321,60 @@ def test_accelerators_that_move_end_the_long_steps_of_a_calm_site(site: Site) ->
     state.gpu_c[...] -= 20.0
     run(state, site, state.next_grid_ms + 1)
     assert state.next_grid_ms - state.grid_ms == state.step_ms
+
+
+INCIDENT = """
+id = "rack-fans"
+title = "The fans of one rack fail"
+at = 2024-05-01T00:00:00Z
+site = "selene"
+component_kind = "node"
+
+[[cause]]
+name = "fans"
+component = "sc/pods/r03/n[009-012]"
+kind = "fan_fails"
+at_min = 10.0
+severity = 1.0
+
+[[repair]]
+component = "sc/pods/r03/n[009-012]"
+at_min = 40.0
+what = "fans replaced"
+clears = ["fans"]
+source = "made-up"
+
+[sources]
+made-up = "for this test"
+"""
+
+
+def test_a_rack_of_dgx_that_loses_its_fans_slows_down_then_stops(tmp_path: Path) -> None:
+    """From an incident file on a shipped site, at full load: the rack slows down and stops, the other 276 do not."""
+    path = tmp_path / "rack-fans.toml"
+    path.write_text(INCIDENT)
+    selene = load_site("selene")
+    incident = load_incident(path, selene)
+    world = incident.resolve(lambda purpose, name: 0.5)
+    start_ms = round(incident.at.timestamp() * 1000)
+    n = len(selene.node_ids)
+    jobs = make_jobs(
+        [f"j{i}" for i in range(n)],
+        arrival_ms=np.full(n, start_ms - 3_600_000),
+        work_s=np.full(n, ENDLESS_WORK_S),
+        activity_frac=np.ones(n),
+    )
+    state = make_state(selene, start_ms - 3_600_000, jobs=jobs)
+    state.node_fails_at[...] = 1e9
+    story.write(state, selene, world)
+    run(state, selene, start_ms + 10 * MINUTE_MS)
+    assert (state.gpu_stage == 0).all()
+    rack = slice(8, 12)
+    slowed_ms, stopped_ms = 0, 0
+    while not stopped_ms and state.now_ms < start_ms + 20 * MINUTE_MS:
+        run(state, selene, state.now_ms + 15_000)
+        slowed_ms = slowed_ms or state.now_ms * int((state.gpu_stage[0, rack] > 0).any())
+        stopped_ms = state.now_ms * int((state.node_phase[0, rack] == STOPPED).all())
+    assert 0 < slowed_ms < stopped_ms
+    assert (np.delete(state.node_phase[0], np.r_[rack]) == ON).all()
+    assert state.node_stops[0] == 4

@@ -185,6 +185,17 @@ def test_the_power_of_a_law_is_that_of_the_node_law_in_plant(week: WeekData):
     np.testing.assert_allclose(law.site_kw(features_of(util, 16)), there, rtol=1e-12)
 
 
+def test_the_engine_draws_what_the_law_of_packages_says(small: Path):
+    week = load_week(small)
+    util = node_util(week, place_first_fit(week), len(week.power_kw))
+    fit = slice(0, 4 * HOUR)
+    law = fit_power(features_of(util, 16), week.power_kw, fit, step_s=30.0, cores=16, packages=2, name="packages")
+    assert law.span_kw > 0.0
+    there, power_kw = run_week(week, with_law(week_site(week), law), 0, HOUR)
+    np.testing.assert_allclose(power_kw, law.site_kw(features_of(there, 16)), rtol=1e-9)
+    assert len(np.unique(power_kw.round(9))) > 1, "and it changes with the load"
+
+
 def test_the_correction_learns_a_constant_bias_and_ignores_noise():
     n, fit, slow = 2000, slice(0, 1500), slow_gain(30.0)
     model = np.full(n, 20.0)

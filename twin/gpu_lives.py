@@ -40,6 +40,7 @@ def _follow(d: Derived) -> None:
     if heat.fans:
         level = gpu.next_level(level, s.gpu_c, of.fan_above_c[of.kind, level], heat.fan_down_c)
     stage = gpu.next_stage(s.gpu_stage, s.gpu_c, of.slow_c, of.hard_c, heat.stage_down_c)
+    held = s.gpu_stage
     faster = (level != s.fan_level).any(axis=1)
     moved = faster | (stage != s.gpu_stage).any(axis=1)
     s.arrays["fan_level"], s.arrays["gpu_stage"] = level, stage
@@ -47,7 +48,8 @@ def _follow(d: Derived) -> None:
         heat.mark(np.flatnonzero(moved), air=False)
         heat.mark(np.flatnonzero(faster), air=True)
         d.mark(np.flatnonzero(moved))
-    hot = s.gpu_c >= of.stop_c
+    # firmware slows down within a second: what passes both limits in one step is slowed first, and stops if that fails
+    hot = (s.gpu_c >= of.stop_c) & (held == 2)
     if hot.any():
         nodes = np.zeros(s.node_phase.shape, dtype=bool)
         nodes[:, of.node] = hot

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from plant.power import Curve, wake_curve
 from plant.site import Site
 from plant.sitebuild import compile_site
 from plant.sitefile import SiteFile
@@ -98,7 +99,7 @@ def week_jobs(week: WeekData, first: int, last: int) -> Jobs:
 
 
 def with_law(site: Site, law: PowerLaw) -> Site:
-    """Return the site with a fitted linear or concave node law in place of the assumed one.
+    """Return the site with a fitted node law in place of the assumed one.
 
     The base of the whole site is shared equally by its hosts: what is off or not in the jobs cannot be told apart.
     """
@@ -109,4 +110,12 @@ def with_law(site: Site, law: PowerLaw) -> Site:
         node_idle_kw=idle_kw,
         node_peak_kw=idle_kw + law.span_kw,
         node_concave_frac=np.full(n, law.concave_frac or 0.0),
+        node_curves=() if law.concave_frac is not None else (_packages(site, law),),
     )
+
+
+def _packages(site: Site, law: PowerLaw) -> Curve:
+    """The law of packages as the engine takes it: shares of what a host draws beyond its base."""
+    cores = [int(part.removeprefix("wake_")) for part in law.parts]
+    shares = [weight / law.span_kw if law.span_kw > 0.0 else 0.0 for weight in law.weight_kw]
+    return wake_curve(np.arange(len(site.node_ids)), cores, shares, int(site.node_cores[0]))

@@ -40,8 +40,7 @@ def run(
         util_frac = node_util(week, place_first_fit(week), samples)
     fitted = fit_week(week, util_frac, fit_window)
     results = evaluate_week(week, fitted, fit_window, test_window, seed)
-    concave = next(law for law in fitted.laws if law.name == "concave")
-    return results | {"engine": engine} | _engine_check(week, concave, util_frac, test_window, seed)
+    return results | {"engine": engine} | _engine_check(week, fitted.law, util_frac, test_window, seed)
 
 
 def _engine_check(week: WeekData, law: PowerLaw, util_frac: Floats, test: slice, seed: int) -> dict[str, Any]:
