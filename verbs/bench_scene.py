@@ -20,6 +20,7 @@ SETTLE_MS = 300_000
 PEER_JOBS, PEER_ARRIVAL_S, PEER_WIDTH, PEER_WORK_S = 8_640, 10.0, 64, (600.0, 4800.0)
 PEER_ACTIVITY = (0.4, 1.0)  # utilisation while a job runs [assumed]: uniform
 PEER_CHECKPOINT_S = 1800.0
+PEER_NET_GB_PER_S = 2.0  # what each node exchanges with its mates [assumed]
 
 
 def sample() -> tuple[SampleJob, ...]:
@@ -58,6 +59,7 @@ def peer_day(site: Site, members: int, seed: int) -> State:
         gpus=float(site.node_gpus.min()) * width,
         activity_frac=PEER_ACTIVITY[0] + (PEER_ACTIVITY[1] - PEER_ACTIVITY[0]) * luck("bench activity"),
         checkpoint_s=np.full(PEER_JOBS, PEER_CHECKPOINT_S),
+        net_gb_per_s=np.full(PEER_JOBS, PEER_NET_GB_PER_S),
     )
     return make_state(site, START_MS, jobs=jobs, members=members, seed=seed)
 
