@@ -63,6 +63,7 @@ class Derived:
         self.node_keys = layout.node_keys
         self.slot_start = state.jobs.slot_start
         self.weight = state.jobs.weight
+        self.use_frac = state.jobs.share_frac * state.jobs.activity_frac
         self.kernels = kernels(state.backend)
         t = state.jobs
         shapes = np.stack([t.share_frac, t.gpus / np.maximum(t.width, 1)], axis=1)

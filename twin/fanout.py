@@ -115,7 +115,8 @@ def join(parts: Sequence[State], rows: Sequence[Sequence[int]]) -> State:
         name: np.ascontiguousarray(np.concatenate([p.arrays[name] for p in parts])[order]) for name in first.arrays
     }
     whole = first.fork()
-    whole.arrays, whole.agenda = arrays, join_agendas([p.agenda for p in parts], rows)
+    whole.arrays.update(arrays)
+    whole.agenda = join_agendas([p.agenda for p in parts], rows)
     return whole
 
 

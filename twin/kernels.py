@@ -76,7 +76,7 @@ class Kernels(Protocol):
         used_out: Floats,
         util_out: Floats,
     ) -> None:
-        """Add up what live jobs take (share) and use (use (rows, live)) of each node of some rows."""
+        """Add up what live jobs take (share) and use of each node of some rows; use is (rows, live), or (1, live)."""
         ...
 
     def slowest(

@@ -45,7 +45,7 @@ def occupancy(
                 if node >= 0:
                     used_out[row, node] += share[job]
                     if phase == RUNNING:
-                        util_out[row, node] += use[i, k]
+                        util_out[row, node] += use[i if i < len(use) else 0, k]
 
 
 @njit(cache=True, nogil=True)

@@ -37,30 +37,30 @@ def refresh_load(d: Derived, rows: Rows) -> None:
     d.slot_view = None
     d.kernels.occupancy(
         d.numbers(rows), d.live, s.job_phase, d.slot_start, s.slot_node, t.share_frac,
-        np.ascontiguousarray(_activity(d, rows, len(phase))), d.used_frac, d.util_frac,
+        _activity(d, rows), d.used_frac, d.util_frac,
     )  # fmt: skip
     d.load_dirty[rows], d.fabric.traffic_dirty[rows] = False, True
     d.power_dirty[rows] = True
 
 
-def _activity(d: Derived, rows: Rows, count: int) -> Array:
-    """Return node utilisation that each live job causes while it runs (rows, live)."""
+def _activity(d: Derived, rows: Rows) -> Array:
+    """Return node utilisation that each live job causes while it runs, (rows, live), or (1, live) for all rows."""
     t = d.state.jobs
-    use = (t.share_frac * t.activity_frac)[d.live]
+    use = d.use_frac.take(d.live)
     if d.services is not None:  # replicas work as much as people ask, at most all the time
         of = t.service[d.live]
         swing = np.where(of >= 0, t.services.swing(d.state.grid_ms)[np.maximum(of, 0)], 1.0)
         use = np.minimum(use * swing, t.share_frac[d.live])
-    flat = np.broadcast_to(use, (count, len(d.live)))
+    flat = use[None, :]
     if not d.has_profiles:
-        return flat
+        return flat  # one row for all
     first, last = t.profile_start[:-1][d.live], t.profile_start[1:][d.live]
     step_ms = int(t.profile_step_s * 1000)
     age_ms = d.state.grid_ms - d.state.job_start_ms[rows].take(d.live, axis=1)
     d.profile_due_ms = d.state.grid_ms + int((step_ms - age_ms % step_ms).min(initial=step_ms))
     place = np.clip(first + age_ms // step_ms, first, np.maximum(last - 1, first))
     values = t.profile_frac.take(np.minimum(place, len(t.profile_frac) - 1))
-    return np.where(last > first, values, flat)
+    return np.ascontiguousarray(np.where(last > first, values, flat))
 
 
 def refresh_jobs(d: Derived, rows: Rows) -> None:

@@ -81,24 +81,28 @@ class Turn:
 
 
 def arrivals(w: Turn) -> Life:
-    """Jobs arrive in the order of the table; one entry waits for the next arrival."""
+    """Jobs arrive in the order of the table; one entry waits for the last arrival before the next grid point.
+
+    Placement is a matter of the grid, so those that arrive within one step come in together.
+    """
     while w.entry is not None:
         yield w.due()
         if w.entry is None:
             return
-        table, s = w.engine.state.jobs, w.engine.state
-        first, now_ms = int(w.entry.number("next")), w.entry.due_ms
-        last = int(np.searchsorted(table.arrival_ms, now_ms, side="right"))
-        s.job_phase[:, first:last] = np.where(
-            s.job_phase[:, first:last] == J.NOT_ARRIVED, J.WAITING, s.job_phase[:, first:last]
-        )
+        d, s, table = w.engine.derived, w.engine.state, w.engine.state.jobs.arrival_ms
+        first, last = int(w.entry.number("next")), int(table.searchsorted(w.entry.due_ms, side="right"))
+        new = s.job_phase[:, first:last]
+        new[new == J.NOT_ARRIVED] = J.WAITING
         s.dispatch_due[...] = True
-        w.engine.derived.arrived = last
-        w.engine.derived.mark(load=True, live=True)
+        d.arrived = last
+        d.mark(load=True, live=True)
         if last >= len(table):
             w.end()
             return
-        w.next("next", int(table.arrival_ms[last]), next=last)
+        due_ms = int(table[last])
+        grid_ms = s.grid_ms - (s.grid_ms - due_ms) // s.step_ms * s.step_ms
+        together = int(table.searchsorted(grid_ms, side="left"))
+        w.next("next", max(due_ms, int(table[together - 1])), next=last)
 
 
 def loop_airlock(w: Turn) -> Life:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,9 @@ CALM_K = 0.1  # a longer step is allowed only while no temperature moved more th
 class State:
     """The memory of one ensemble of a site; `state.rack_air_c` is its array of that name (see twin/fields.py)."""
 
+    # the arrays are the instance's dictionary and all else has a slot: reading an array is a plain attribute
     __slots__ = (
-        "agenda", "arrays", "backend", "calm_step_ms", "grid_ms", "jobs", "now_ms", "seed", "site_hash", "step_ms",
+        "__dict__", "agenda", "backend", "calm_step_ms", "grid_ms", "jobs", "now_ms", "seed", "site_hash", "step_ms",
     )  # fmt: skip
 
     def __init__(
@@ -47,7 +48,7 @@ class State:
 
         calm_step_ms: the step while nothing moves, 0 for none (the live twin has none).
         """
-        self.arrays = arrays
+        self.__dict__ = arrays
         self.agenda = agenda
         self.jobs = jobs
         self.now_ms = now_ms
@@ -58,11 +59,16 @@ class State:
         self.site_hash = site_hash
         self.backend = backend
 
-    def __getattr__(self, name: str) -> Array:
-        """Return the array of that name."""
-        if name == "arrays" or name not in self.arrays:  # "arrays" is missing only while being unpickled
-            raise AttributeError(name)
-        return self.arrays[name]
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Array:
+            """Return the array of that name."""
+            ...
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """Return the arrays by name."""
+        return self.__dict__
 
     @property
     def members(self) -> int:
