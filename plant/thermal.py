@@ -110,3 +110,36 @@ def reading_frac(lag_s: Array, dt_s: float) -> Array:
     """
     lags = lag_s > 0.0
     return np.asarray(np.where(lags, -np.expm1(-dt_s / np.where(lags, lag_s, 1.0)), 1.0))
+
+
+class AirStep(NamedTuple):
+    """Coefficients of one exact step of well-mixed air: of what it was above the inlet, and K per kW of heat."""
+
+    keep: Array  # at the end, of the start
+    mean: Array  # in the mean over the step, of the start
+    gain: Array  # at the end, per kW [K/kW]
+    mean_gain: Array  # in the mean over the step, per kW [K/kW]
+
+
+def air_step(air_kj_per_k: Array, flow_kw_per_k: Array, dt_s: float) -> AirStep:
+    """Return the coefficients of C dT/dt = heat - m (T - Tin) over a step; flow 0 is allowed (nothing is carried)."""
+    x = flow_kw_per_k / air_kj_per_k * dt_s
+    small = x < 1e-4
+    safe = np.where(small, 1.0, x)
+    # (1 - exp(-x)) / x and (1 - that) / x, by their series where the difference would lose digits
+    left = np.where(small, 1.0 - x * (0.5 - x / 6.0), -np.expm1(-safe) / safe)
+    late = np.where(small, 0.5 - x * (1.0 / 6.0 - x / 24.0), (1.0 - left) / safe)
+    per_kw = dt_s / air_kj_per_k
+    return AirStep(1.0 - x * left, left, per_kw * left, per_kw * late)
+
+
+def advance_air(step: AirStep, air_c: Array, heat_kw: Array, inlet_c: Array) -> tuple[Array, Array]:
+    """Return well-mixed air at the end of the step and in the mean over it [C], heat and inlet held.
+
+    The stream carries m (mean - Tin) dt away over the step, and the balance closes with the end.
+    """
+    above_k = air_c - inlet_c
+    return (
+        inlet_c + step.keep * above_k + step.gain * heat_kw,
+        inlet_c + step.mean * above_k + step.mean_gain * heat_kw,
+    )

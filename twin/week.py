@@ -13,10 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plant.errors import ConfigError, TelemetryError
+from twin.tables import NO_TIME_MS, Floats, Ints, count_refused, instants_ms, names, numbers, read_columns
 from twin.weekmap import MS_PER, OWN_NAME, WeekMapping, load_mapping
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 MS_PER_S = 1000
 MOST_SAMPLES = 10_000_000
@@ -86,66 +84,25 @@ def load_week(path: str | Path) -> WeekData:
 
 
 def _table(folder: Path, name: str, columns: list[str], as_dictionary: list[str] | None = None) -> Any:
-    """Read some columns of a Parquet or CSV file; pyarrow is imported here because only this needs it."""
-    import pyarrow as pa
-    from pyarrow import csv
-    from pyarrow import parquet as pq
-
-    file = folder / name
-    if not file.is_file():
-        raise TelemetryError(str(file), "no such file", "a Parquet or CSV file", HOW_TO_GET)
-    try:
-        found = csv.read_csv(file) if file.suffix == ".csv" else pq.read_table(file, read_dictionary=as_dictionary)
-    except (pa.ArrowInvalid, OSError) as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise TelemetryError(str(file), f"cannot be read: {first_line}", "Parquet or CSV", HOW_TO_GET) from error
-    missing = [c for c in columns if c not in found.column_names]
-    if missing:
-        raise TelemetryError(
-            where=str(file),
-            found=f"no column {', '.join(missing)}",
-            allowed=f"columns {', '.join(columns)}; it has {', '.join(found.column_names)}",
-            cure=f"name its columns in {folder / OWN_NAME} (start from data/mappings/surf_week.toml)",
-        )
-    if found.num_rows == 0:
-        raise TelemetryError(str(file), "no rows", "at least one row", HOW_TO_GET)
-    return found.select(columns)
-
-
-def _numbers(table: Any, column: str, file: Path) -> Floats:
-    try:
-        return np.asarray(table[column].to_numpy(), dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise TelemetryError(
-            f"{file}: {column}", f"type {table[column].type}", "numbers", "convert the column"
-        ) from error
-
-
-def _count(refused: dict[str, int], reason: str, bad: NDArray[np.bool_]) -> None:
-    if bad.any():
-        refused[reason] = refused.get(reason, 0) + int(bad.sum())
+    mapping = f"{folder / OWN_NAME} (start from data/mappings/surf_week.toml)"
+    return read_columns(folder / name, columns, HOW_TO_GET, mapping, as_dictionary)
 
 
 def _tasks(folder: Path, mapping: WeekMapping, refused: dict[str, int]) -> dict[str, Any]:
     """Read the tasks in order of start; rows without a time, a run time or cores are refused and counted."""
     m, file = mapping.tasks, folder / mapping.data.tasks
     table = _table(folder, mapping.data.tasks, [m.unit_id, m.time, m.duration, m.cores])
-    try:
-        at_ms = table[m.time].to_numpy().astype("datetime64[ms]").astype(np.int64)
-    except (TypeError, ValueError) as error:
-        raise TelemetryError(
-            f"{file}: {m.time}", f"type {table[m.time].type}", "timestamps in UTC", HOW_TO_GET
-        ) from error
-    duration = _numbers(table, m.duration, file) * MS_PER[m.duration_unit]
-    cores = _numbers(table, m.cores, file)
+    at_ms = instants_ms(table, m.time, file, HOW_TO_GET)
+    duration = numbers(table, m.duration, file) * MS_PER[m.duration_unit]
+    cores = numbers(table, m.cores, file)
     most = mapping.hosts.count * mapping.hosts.cores
-    bad = ~np.isfinite(duration) | (duration < 0) | ~(cores >= 1) | (cores > most) | (at_ms == np.iinfo(np.int64).min)
-    _count(refused, "task without time, run time or cores, or larger than the site", bad)
+    bad = ~np.isfinite(duration) | (duration < 0) | ~(cores >= 1) | (cores > most) | (at_ms == NO_TIME_MS)
+    count_refused(refused, "task without time, run time or cores, or larger than the site", bad)
     keep = np.flatnonzero(~bad)
     if not len(keep):
         raise TelemetryError(str(file), f"{len(bad)} rows, none usable", "tasks with time, run time, cores", HOW_TO_GET)
     keep = keep[np.argsort(at_ms[keep], kind="stable")]
-    ids = np.asarray(table[m.unit_id].to_numpy(zero_copy_only=False)).astype(str)[keep]
+    ids = names(table, m.unit_id)[keep]
     epoch_ms = int(at_ms[keep[0]])
     return {
         "epoch_ms": epoch_ms,
@@ -162,17 +119,15 @@ def _profiles(
     """Read the use of each task as one CSR profile of node utilisation; a task without rows is idle or busy by rule."""
     m, file = mapping.fragments, folder / mapping.data.fragments
     table = _table(folder, mapping.data.fragments, [m.unit_id, m.usage], [m.unit_id])
-    names = table[m.unit_id].combine_chunks()
-    names = names if hasattr(names, "indices") else names.dictionary_encode()
-    usage = _numbers(table, m.usage, file)
+    ids = table[m.unit_id].combine_chunks()
+    ids = ids if hasattr(ids, "indices") else ids.dictionary_encode()
+    usage = numbers(table, m.usage, file)
     tasks_n = len(tasks["task_ids"])
     row = {name: j for j, name in enumerate(tasks["task_ids"])}
-    owner = np.array([row.get(str(v), -1) for v in names.dictionary.to_pylist()], dtype=np.int64)[
-        names.indices.to_numpy()
-    ]
+    owner = np.array([row.get(str(v), -1) for v in ids.dictionary.to_pylist()], dtype=np.int64)[ids.indices.to_numpy()]
     bad = ~np.isfinite(usage) | (usage < 0)
-    _count(refused, "fragment of an unknown task", owner < 0)
-    _count(refused, "fragment without a usable number (taken as 0)", bad)
+    count_refused(refused, "fragment of an unknown task", owner < 0)
+    count_refused(refused, "fragment without a usable number (taken as 0)", bad)
     # a bad number must not shift the rows behind it, so it stays in its place as 0
     usage = np.where(bad, 0.0, usage)
     known = np.flatnonzero(owner >= 0)
@@ -180,7 +135,7 @@ def _profiles(
     lengths = np.bincount(owner[known], minlength=tasks_n)
     hosts = np.maximum(1, -(-tasks["cores"] // mapping.hosts.cores))
     frac = usage[known] / (hosts[owner[known]] * mapping.hosts.cores * mapping.hosts.core_mhz)
-    _count(refused, "fragment above the host's capacity (taken as full)", frac > 1.0 + 1e-9)
+    count_refused(refused, "fragment above the host's capacity (taken as full)", frac > 1.0 + 1e-9)
     start = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     return start, np.minimum(frac, 1.0), lengths == 0
 
@@ -189,11 +144,11 @@ def _power(folder: Path, mapping: WeekMapping, refused: dict[str, int]) -> Float
     """Read the measured power on the step grid [kW]; readings off the grid go to the sample they are nearest to."""
     m, rule, file = mapping.power, mapping.rule[0], folder / mapping.data.power
     table = _table(folder, mapping.data.power, [m.time, rule.match])
-    at_ms = _numbers(table, m.time, file) * MS_PER[m.time_unit]
-    value = _numbers(table, rule.match, file) * rule.scale
+    at_ms = numbers(table, m.time, file) * MS_PER[m.time_unit]
+    value = numbers(table, rule.match, file) * rule.scale
     step_ms = mapping.fragments.step_s * MS_PER_S
     bad = ~np.isfinite(at_ms) | ~np.isfinite(value) | (value <= 0) | (at_ms < 0.5 * step_ms)
-    _count(refused, "power reading without a usable time or value", bad)
+    count_refused(refused, "power reading without a usable time or value", bad)
     if bad.all():
         raise TelemetryError(str(file), f"{len(bad)} rows, none usable", "times and powers above 0", HOW_TO_GET)
     sample = np.rint(at_ms[~bad] / step_ms).astype(np.int64) - 1

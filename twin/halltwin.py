@@ -1,0 +1,201 @@
+"""A day of a hall and its fitted twin: inputs on the grid, structure chosen inside the fit window, what the twin says.
+
+Structure (a chassis behind the servers or none, one or two structures in the hall) is chosen by cross-validation: each
+half of the fit window is forecast by parameters fitted on the other half. The test window is not read here at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.hall import HallData
+from twin.hallair import HallParams
+from twin.hallfit import Targets, fit_hall, fit_racks
+from twin.hallmodel import HallInputs, HallSaid, RackParams, run_hall, run_racks
+from twin.hallpolls import change_instants_s, rack_means, rounds_of
+from twin.tables import Floats
+
+Bools = NDArray[np.bool_]
+
+CELL_S = 15.0  # the grid of the running twin
+REFERENCE_RPM_QUANTILE = 0.5
+CHASSIS = (False, True)
+STRUCTURES = (1, 2)
+
+
+@dataclass(frozen=True)
+class HallCase:
+    """One day, ready to be fitted: inputs on the grid, targets, and how many cells one facility reading takes."""
+
+    data: HallData
+    inputs: HallInputs
+    targets: Targets
+    per_reading: int
+    servers: Floats
+
+    def rounds_in(self, window: slice) -> Bools:
+        """Return which rounds (racks, rounds) lie in a window of facility readings: after its first, up to its last."""
+        low, high = (window.start - 1) * self.data.step_s, (window.stop - 1) * self.data.step_s
+        with np.errstate(invalid="ignore"):
+            return np.asarray((self.targets.at_s > low) & (self.targets.at_s <= high))
+
+    def heat_in(self, window: slice) -> Floats:
+        """Return the heat readings of a window, NaN elsewhere and where the meter is recovering."""
+        heat = np.full(self.data.samples, np.nan)
+        heat[window] = self.data.heat_kw[window]
+        heat[self.data.recovering] = np.nan
+        return heat
+
+    def at_readings(self, series: Floats) -> Floats:
+        """Return a series on the grid (cells, 1) at the facility readings (n,)."""
+        return np.asarray(series[np.maximum(np.arange(self.data.samples) * self.per_reading - 1, 0), 0])
+
+
+def hall_case(data: HallData) -> HallCase:
+    """Put a day on the grid."""
+    per_reading = max(1, round(data.step_s / CELL_S))
+    dt_s, cells = data.step_s / per_reading, data.samples * per_reading
+    changes, rounds = change_instants_s(data.polls), rounds_of(data.polls)
+    servers = data.polls.servers_per_rack.astype(np.float64)
+    fan = rack_means(data.polls, data.polls.fan_rpm, changes, cells, dt_s)
+    inputs = HallInputs(
+        dt_s=dt_s,
+        power_kw=rack_means(data.polls, data.polls.power_kw, changes, cells, dt_s) * servers,
+        speed_frac=fan / float(np.quantile(fan, REFERENCE_RPM_QUANTILE)),
+        inlet_c=_between(rounds.at_s, rounds.inlet_c, (np.arange(cells) + 0.5) * dt_s),
+        cooler_frac=np.repeat(data.fan_frac / np.maximum(data.fan_frac.mean(), 1e-6), per_reading, axis=0),
+        discharge_c=np.repeat(data.discharge_c, per_reading, axis=0),
+    )
+    return HallCase(data, inputs, Targets(rounds.at_s, rounds.inlet_c, rounds.outlet_c), per_reading, servers)
+
+
+def _between(at_s: Floats, values: Floats, when_s: Floats) -> Floats:
+    """Return rack means of rounds on the grid (cells, racks), straight lines between them."""
+    columns = []
+    for at, value in zip(at_s, values, strict=True):
+        seen = np.isfinite(value)
+        columns.append(np.interp(when_s, at[seen], value[seen]))
+    return np.stack(columns, axis=1)
+
+
+@dataclass(frozen=True)
+class HallTwin:
+    """Fitted parameters and what they say: outlets with measured inlets (cells, 1, racks), the rest in `said`."""
+
+    rack: RackParams
+    hall: HallParams
+    outlet_c: Floats
+    said: HallSaid
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One structure in cross-validation: what it has, and the error of each half when the other one was fitted."""
+
+    name: str
+    rmse_of_halves: tuple[float, float]
+
+    @property
+    def score(self) -> float:
+        """Mean over the halves."""
+        return float(np.mean(self.rmse_of_halves))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The chosen twin, the trials, and what the halves said of each other: outlets (racks, rounds), heat (n,)."""
+
+    twin: HallTwin
+    trials: tuple[Trial, ...]
+    chassis: bool
+    structures: int
+    outlet_out_of_fold_c: Floats
+    heat_out_of_fold_kw: Floats
+
+
+def halves(window: slice) -> tuple[slice, slice]:
+    """Return the two halves of a window."""
+    middle = (window.start + window.stop) // 2
+    return slice(window.start, middle), slice(middle, window.stop)
+
+
+def choose_twin(case: HallCase, fit: slice) -> Chosen:
+    """Choose the structure by cross-validation over the halves of the fit window, then fit it on all of it."""
+    parts = halves(fit)
+    trials: list[Trial] = []
+    racks = {chassis: [_rack(case, part, chassis) for part in parts] for chassis in CHASSIS}
+    outlets = {c: _swapped(case, [_outlets(case, r) for r in racks[c]], parts) for c in CHASSIS}
+    for c in CHASSIS:
+        name = "equipment and chassis" if c else "equipment alone"
+        trials.append(Trial(f"outlets: {name}", _outlet_errors(case, outlets[c], parts)))
+    chassis = min(CHASSIS, key=lambda c: trials[int(c)].score)
+    heats = {}
+    for n in STRUCTURES:
+        said = [_heat(case, rack, part, n) for rack, part in zip(racks[chassis], parts, strict=True)]
+        heats[n] = _swapped_heat(said, parts)
+        trials.append(Trial(f"heat: {n} structure{'s' if n > 1 else ''}", _heat_errors(case, heats[n], parts)))
+    structures = min(STRUCTURES, key=lambda n: trials[len(CHASSIS) + STRUCTURES.index(n)].score)
+    twin = fit_twin(case, fit, chassis, structures)
+    return Chosen(twin, tuple(trials), chassis, structures, outlets[chassis], heats[structures])
+
+
+def fit_twin(case: HallCase, window: slice, chassis: bool, structures: int) -> HallTwin:
+    """Fit racks and hall of a given structure on one window."""
+    rack = _rack(case, window, chassis)
+    hall = _hall(case, rack, window, structures)
+    return HallTwin(rack, hall, run_racks(case.inputs, rack), run_hall(case.inputs, rack, hall))
+
+
+def _rack(case: HallCase, window: slice, chassis: bool) -> RackParams:
+    return fit_racks(case.inputs, case.targets, case.rounds_in(window), case.servers, chassis)
+
+
+def _hall(case: HallCase, rack: RackParams, window: slice, structures: int) -> HallParams:
+    heat, rounds = case.heat_in(window), case.rounds_in(window)
+    return fit_hall(case.inputs, rack, heat, case.per_reading, case.targets, rounds, structures)
+
+
+def _outlets(case: HallCase, rack: RackParams) -> Floats:
+    return case.targets.sample(run_racks(case.inputs, rack), case.inputs.dt_s)[0]
+
+
+def _heat(case: HallCase, rack: RackParams, window: slice, structures: int) -> Floats:
+    hall = _hall(case, rack, window, structures)
+    return case.at_readings(run_hall(case.inputs, rack, hall).heat_kw)
+
+
+def _swapped(case: HallCase, said: list[Floats], parts: tuple[slice, slice]) -> Floats:
+    """Return what each half is told by the parameters of the other, NaN outside both."""
+    answer = np.full(said[0].shape, np.nan)
+    for told, part in zip(reversed(said), parts, strict=True):
+        answer = np.where(case.rounds_in(part), told, answer)
+    return answer
+
+
+def _swapped_heat(said: list[Floats], parts: tuple[slice, slice]) -> Floats:
+    answer = np.full(len(said[0]), np.nan)
+    for told, part in zip(reversed(said), parts, strict=True):
+        answer[part] = told[part]
+    return answer
+
+
+def _outlet_errors(case: HallCase, said: Floats, parts: tuple[slice, slice]) -> tuple[float, float]:
+    first, second = (rack_rmse(case.targets.outlet_c, said, case.rounds_in(part)) for part in parts)
+    return float(np.nanmean(first)), float(np.nanmean(second))
+
+
+def _heat_errors(case: HallCase, said: Floats, parts: tuple[slice, slice]) -> tuple[float, float]:
+    """RMSE over mean of each half."""
+    both = [(case.heat_in(part), said) for part in parts]
+    first, second = (float(np.sqrt(np.nanmean((s - y) ** 2)) / np.nanmean(y)) for y, s in both)
+    return first, second
+
+
+def rack_rmse(measured: Floats, said: Floats, used: Bools) -> Floats:
+    """Return the RMSE of each rack over the used rounds (racks,), NaN for a rack without one."""
+    error = np.where(used & np.isfinite(measured) & np.isfinite(said), said - measured, np.nan)
+    count = np.isfinite(error).sum(axis=1)
+    return np.asarray(np.sqrt(np.where(count, np.nansum(error**2, axis=1) / np.maximum(count, 1), np.nan)))
