@@ -10,7 +10,9 @@ from scipy.linalg import expm
 
 from plant.thermal import (
     RackStep,
+    advance_air,
     advance_rack,
+    air_step,
     rack_step,
     reading_frac,
     structure_frac,
@@ -167,3 +169,13 @@ def test_metal_in_a_large_stream_sees_its_whole_conductance_and_none_without_flo
 def test_a_sensor_is_63_percent_there_after_its_lag():
     assert reading_frac(*one(30.0), 30.0) == pytest.approx(1.0 - np.exp(-1.0))
     assert reading_frac(*one(0.0), 30.0) == 1.0
+
+
+@given(air=st.floats(1.0, 5000.0), flow=flows, dt_s=steps_s, start=st.floats(10.0, 60.0), heat=heats, inlet=inlets)
+def test_well_mixed_air_follows_the_exponential_and_what_leaves_is_what_came_in(air, flow, dt_s, start, heat, inlet):
+    step = air_step(*one(air, flow), dt_s)
+    end, mean = (t[0] for t in advance_air(step, *one(start, heat, inlet)))
+    rates = np.array([[-flow / air, flow * inlet / air + heat / air], [0.0, 0.0]])
+    assert end == pytest.approx((expm(rates * dt_s) @ np.array([start, 1.0]))[0], rel=1e-8, abs=1e-8)
+    carried = flow * (mean - inlet) * dt_s
+    assert air * (end - start) == pytest.approx(heat * dt_s - carried, rel=1e-7, abs=1e-6 * (air + flow * dt_s))

@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 
 from plant.errors import ConfigError, TelemetryError
 from twin.hallmap import OWN_NAME, HallMapping, load_hall_mapping
-from twin.tables import NO_TIME_MS, Floats, Ints, count_refused, instants_ms, names, numbers, read_columns
-
-Bools = NDArray[np.bool_]
+from twin.tables import NO_TIME_MS, Bools, Floats, Ints, count_refused, instants_ms, names, numbers, read_columns
 
 KW_PER_W = 1e-3
 LEAST_READINGS = 20

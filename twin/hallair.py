@@ -97,7 +97,7 @@ def hot_flow_kw_per_k(rack_flow_kw_per_k: Floats, cooler_kw_per_k: Floats, hall:
     rack_flow_kw_per_k (cells, 1, racks), cooler_kw_per_k (cells, m, 1) -> (cells, m, 1).
     """
     drawn = (rack_flow_kw_per_k * hall.cold_share_frac).sum(axis=-1, keepdims=True)
-    return np.maximum(TINY, np.minimum(drawn, cooler_kw_per_k))
+    return np.asarray(np.maximum(TINY, np.minimum(drawn, cooler_kw_per_k)))
 
 
 def cooler_flow(cooler_frac: Floats, discharge_c: Floats, hall: HallParams) -> tuple[Floats, Floats]:

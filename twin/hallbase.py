@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
-from twin.tables import Floats
+from twin.tables import Bools, Floats
 
 FIXED_LAGS_S = (60.0, 300.0, 900.0, 3600.0)
 TRIED_LAGS_S = tuple(np.geomspace(20.0, 12_000.0, 36).tolist())
@@ -23,7 +23,7 @@ def lagged(series: Floats, lags_s: tuple[float, ...], dt_s: float) -> Floats:
     return answer
 
 
-def fixed_lags(columns: Floats, measured: Floats, fit: Floats) -> Floats:
+def fixed_lags(columns: Floats, measured: Floats, fit: Bools) -> Floats:
     """Return what least squares on a constant and the given columns (n, k) says for every sample."""
     x = np.column_stack([np.ones(len(columns)), columns])
     used = fit & np.isfinite(measured)
@@ -31,7 +31,7 @@ def fixed_lags(columns: Floats, measured: Floats, fit: Floats) -> Floats:
     return np.asarray(x @ weight)
 
 
-def two_lags(candidates: Floats, others: Floats, measured: Floats, fit: Floats) -> tuple[Floats, tuple[int, int]]:
+def two_lags(candidates: Floats, others: Floats, measured: Floats, fit: Bools) -> tuple[Floats, tuple[int, int]]:
     """Return the best fit on two of the candidate lags (n, lags) with the other columns (n, k), and which two.
 
     Best: least squared error on the samples `fit` (n, bool). All pairs are tried, so the answer has no start to depend

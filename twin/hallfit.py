@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twin.hallair import HallParams, run_air
 from twin.hallmodel import HallInputs, HallSaid, RackParams, run_hall, run_racks
-from twin.tables import Floats
+from twin.tables import Bools, Floats, Ints
 
 OUTLET_SD_K = 0.25  # what quantised sensors and the model leave over
 HEAT_SD_KW = 1.0
@@ -91,9 +90,7 @@ def solve(linear: Callable[[Floats], tuple[Floats, Floats]], start: Floats) -> F
     return x
 
 
-def fit_racks(
-    inputs: HallInputs, targets: Targets, window: NDArray[np.bool_], servers: Floats, chassis: bool
-) -> RackParams:
+def fit_racks(inputs: HallInputs, targets: Targets, window: Bools, servers: Floats, chassis: bool) -> RackParams:
     """Fit racks on the rounds of `window` (racks, rounds); servers: number in each rack. One parameter set."""
     priors = RACK_PRIORS + (CHASSIS_PRIORS if chassis else ())
     racks, n = len(servers), len(priors)
@@ -181,7 +178,7 @@ def fit_hall(
     heat_kw: Floats,
     per_reading: int,
     targets: Targets,
-    window: NDArray[np.bool_],
+    window: Bools,
     structures: int,
 ) -> HallParams:
     """Fit the hall on heat readings (n,), NaN = not used; recirculation on the measured inlets of the window.
@@ -192,23 +189,22 @@ def fit_hall(
     readings = np.flatnonzero(np.isfinite(heat_kw))
     at = np.maximum(readings * per_reading - 1, 0)
     racks = inputs.power_kw.shape[1]
-    recirculation = tuple(np.full(racks, share) for share in RECIRCULATION_START)
+    recirculation = (np.full(racks, RECIRCULATION_START[0]), np.full(racks, RECIRCULATION_START[1]))
     x = np.zeros(len(HALL_PRIORS) + 2 * structures)
     for _ in range(ROUNDS_OF_FIT):
         whole = run_hall(inputs, rack, hall_params(x[None], structures, recirculation))
         recirculation = recirculated(whole, targets, window, inputs.dt_s)
         whole = run_hall(inputs, rack, hall_params(x[None], structures, recirculation))
 
-        x = _fit_air(
-            whole, lambda v, r=recirculation: hall_params(v, structures, r), at, heat_kw[readings], x, inputs.dt_s
-        )
+        x = _fit_air(whole, structures, recirculation, at, heat_kw[readings], x, inputs.dt_s)
     return hall_params(x[None], structures, recirculation)
 
 
 def _fit_air(
     whole: HallSaid,
-    params: Callable[[Floats], HallParams],
-    at: NDArray[np.int64],
+    structures: int,
+    recirculation: tuple[Floats, Floats],
+    at: Ints,
     heat_kw: Floats,
     start: Floats,
     dt_s: float,
@@ -219,14 +215,14 @@ def _fit_air(
     nudges = np.concatenate([np.zeros((1, n)), np.eye(n) * NUDGE])
 
     def linear(v: Floats) -> tuple[Floats, Floats]:
-        said = run_air(*streams, params(v + nudges), dt_s)[at].T
+        said = run_air(*streams, hall_params(v + nudges, structures, recirculation), dt_s)[at].T
         slope = (said[1:] - said[0]).T / NUDGE / HEAT_SD_KW
         return np.concatenate([(said[0] - heat_kw) / HEAT_SD_KW, v]), np.concatenate([slope, np.eye(n)])
 
     return solve(linear, start)
 
 
-def recirculated(said: HallSaid, targets: Targets, window: NDArray[np.bool_], dt_s: float) -> tuple[Floats, Floats]:
+def recirculated(said: HallSaid, targets: Targets, window: Bools, dt_s: float) -> tuple[Floats, Floats]:
     """Return the shares of hall air and own exhaust that explain the measured inlets, each (racks,), never below 0."""
     from scipy.optimize import nnls
 

@@ -153,7 +153,7 @@ class RackRow:
         out_kw = carried_kw - into_kj / dt_s
         racks.exhaust_c = inlet_c + out_kw / flow
         racks.reading_c = racks.reading_c + self.reading_frac * (racks.exhaust_c - racks.reading_c)
-        return out_kw
+        return np.asarray(out_kw)
 
 
 def _no_cells() -> _Cell:

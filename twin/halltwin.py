@@ -9,16 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twin.hall import HallData
 from twin.hallair import HallParams
 from twin.hallfit import Targets, fit_hall, fit_racks
 from twin.hallmodel import HallInputs, HallSaid, RackParams, run_hall, run_racks
 from twin.hallpolls import change_instants_s, rack_means, rounds_of
-from twin.tables import Floats
-
-Bools = NDArray[np.bool_]
+from twin.tables import Bools, Floats
 
 CELL_S = 15.0  # the grid of the running twin
 REFERENCE_RPM_QUANTILE = 0.5
@@ -65,7 +62,7 @@ def hall_case(data: HallData) -> HallCase:
         dt_s=dt_s,
         power_kw=rack_means(data.polls, data.polls.power_kw, changes, cells, dt_s) * servers,
         speed_frac=fan / float(np.quantile(fan, REFERENCE_RPM_QUANTILE)),
-        inlet_c=_between(rounds.at_s, rounds.inlet_c, (np.arange(cells) + 0.5) * dt_s),
+        inlet_c=_between(rounds.at_s, rounds.inlet_c, (np.arange(cells, dtype=np.float64) + 0.5) * dt_s),
         cooler_frac=np.repeat(data.fan_frac / np.maximum(data.fan_frac.mean(), 1e-6), per_reading, axis=0),
         discharge_c=np.repeat(data.discharge_c, per_reading, axis=0),
     )
@@ -159,7 +156,7 @@ def _hall(case: HallCase, rack: RackParams, window: slice, structures: int) -> H
 
 
 def _outlets(case: HallCase, rack: RackParams) -> Floats:
-    return case.targets.sample(run_racks(case.inputs, rack), case.inputs.dt_s)[0]
+    return np.asarray(case.targets.sample(run_racks(case.inputs, rack), case.inputs.dt_s)[0])
 
 
 def _heat(case: HallCase, rack: RackParams, window: slice, structures: int) -> Floats:

@@ -12,6 +12,7 @@ from plant.errors import TelemetryError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 NO_TIME_MS = np.iinfo(np.int64).min
 

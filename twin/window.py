@@ -1,4 +1,4 @@
-"""Windows of time as people write them: days since the first submission (`1..2`) or two instants (`FROM..TO`, UTC)."""
+"""Windows of time as people write them: days since the first reading (`1..2`), clock times or instants, all in UTC."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from datetime import UTC, datetime
 from plant.errors import ConfigError
 
 DAY_MS = 86_400_000
-ALLOWED = "DAY..DAY (days since the first submission, both included, 1 is the first) or FROM..TO (ISO instants, UTC)"
+ALLOWED = (
+    "DAY..DAY (days since the first submission, both included, 1 is the first), HH:MM..HH:MM (of the first day, UTC)"
+    " or FROM..TO (ISO instants, UTC)"
+)
 _DAYS = re.compile(r"^\s*(\d{1,5})\s*\.\.\s*(\d{1,5})\s*$")
+_CLOCK = re.compile(r"^\s*([01]?\d|2[0-3]):([0-5]\d)\s*\.\.\s*([01]?\d|2[0-4]):([0-5]\d)\s*$")
 
 
 def parse_window(text: str, epoch_ms: int, step_ms: int, samples: int, name: str) -> slice:
@@ -54,6 +58,13 @@ def _ends_ms(text: str, epoch_ms: int, name: str) -> tuple[int, int]:
         if first < 1 or last < first:
             raise ConfigError(name, f"'{text}'", ALLOWED, "write the smaller day first, from 1 on")
         return (first - 1) * DAY_MS, last * DAY_MS
+    clock = _CLOCK.match(text)
+    if clock:
+        midnight_ms = epoch_ms // DAY_MS * DAY_MS - epoch_ms
+        hours = [60 * int(clock[i]) + int(clock[i + 1]) for i in (1, 3)]
+        if hours[1] <= hours[0]:
+            raise ConfigError(name, f"'{text}'", ALLOWED, "write the earlier time first")
+        return midnight_ms + 60_000 * hours[0], midnight_ms + 60_000 * hours[1]
     parts = text.split("..")
     if len(parts) != 2:
         raise ConfigError(name, f"'{text}'", ALLOWED, "put two dots between the two ends")

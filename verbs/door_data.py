@@ -146,10 +146,15 @@ def _instant_ms(text: str) -> int | None:
 def evaluate_sync(
     path: Annotated[
         str,
-        typer.Option("--path", help="Folder with tasks, fragments, power.", show_default="../shared/data/surf_week"),
+        typer.Option(
+            "--path",
+            help="Folder with tasks, fragments, power; or servers, facility.",
+            show_default="../shared/data/surf_week",
+        ),
     ] = "",
     fit: Annotated[
-        str | None, typer.Option("--fit", help="Window to fit on: days 1..2 or FROM..TO, UTC; default: the mapping's.")
+        str | None,
+        typer.Option("--fit", help="Window to fit on: days 1..2, 06:30..11:20, FROM..TO; UTC. Default: mapping."),
     ] = None,
     test: Annotated[
         str | None, typer.Option("--test", help="Window to report on, in the same words; default: the mapping's.")
@@ -162,11 +167,12 @@ def evaluate_sync(
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Measure how well the twin follows a real week: power error open loop and ahead, beside persistence [fraction].
+    """Measure how well the twin follows a real week (power) or hall (heat, outlets), open loop and ahead [fraction].
 
     \b
     Example:
       foretwin evaluate sync --path surf_week --fit 1..2 --test 3..5
+      foretwin evaluate sync --path rise_pod --fit 06:30..11:20 --test 11:20..13:30
     """
     folder = path or str(shared_week())
     inputs = {"path": folder, "fit": fit, "test": test, "engine": "whole" if whole else "check", "workers": workers}

@@ -1,4 +1,4 @@
-"""`foretwin evaluate sync --path DIR`: how well the twin follows a real week of jobs and power."""
+"""`foretwin evaluate sync --path DIR`: how well the twin follows a real week of jobs and power, or a day of a hall."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from twin.hall import load_hall
+from twin.hallmap import is_hall
 from twin.powerfit import PowerLaw, features_of
+from twin.realhall import evaluate_hall
 from twin.realweek import evaluate_week, fit_week, windows
 from twin.week import WeekData, load_week
 from twin.weekrun import run_week
@@ -27,10 +30,13 @@ def run(
 ) -> dict[str, Any]:
     """Return the `results` object of the verb. Raises ConfigError or TelemetryError for input that cannot be used.
 
-    path: folder with the files of the mapping; fit, test: windows as in `twin.window`, None takes the mapping's.
+    path: folder with the files of a mapping, of a week or of a hall (which needs neither engine nor workers); fit,
+    test: windows as in `twin.window`, None takes the mapping's.
     engine: "whole" runs every job of the week through the engine (tens of seconds); "check" takes the direct sum of the
     same placement, and runs the first hour of the test window through the engine to show that both agree.
     """
+    if is_hall(Path(path)):
+        return evaluate_hall(load_hall(path), fit, test, seed)
     week = load_week(path)
     fit_window, test_window = windows(week, fit, test)
     samples = len(week.power_kw)
