@@ -139,6 +139,8 @@ def feed_of(order: Ints, preferred: NDArray[np.int8], live: Flags) -> NDArray[np
     order (X, F): feeds of each taker, the built-in preference first, then -1. preferred (M, X): -1 none.
     """
     chosen = np.full(preferred.shape, -1, dtype=np.int64)
+    if not live.shape[1]:  # a site without feeds
+        return chosen
     for column in range(order.shape[1] - 1, -1, -1):
         feed = order[:, column]
         there = (feed >= 0) & live.take(np.maximum(feed, 0), axis=1)
