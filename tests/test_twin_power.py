@@ -286,6 +286,35 @@ def test_a_node_with_a_brake_slows_down_instead(tmp_path: Path) -> None:
     assert 0.3 < d.node_ratio[0, 8] < 0.6
 
 
+@pytest.mark.parametrize("lost", [0, 2, 3, 4, 5])
+def test_a_4_plus_2_node_with_a_brake_runs_as_fast_as_its_supplies_carry(lost: int, tmp_path: Path) -> None:
+    """A DGX H100: six supplies of 3.3 kW, four needed; 10.2 kW at peak; with three left it slows down."""
+    old = 'psus = 4\npsu_rated_kw = 2.2\npsu_redundancy = "2+2"'
+    new = 'psus = 6\npsu_rated_kw = 1.3\npsu_redundancy = "4+2"\npsu_boot = 3\npsu_brake = true'
+    odd = site_of(tmp_path, (old, new))  # 3.9 of 4 kW with three, as 9.9 of 10.2
+    s = busy(odd)
+    for k in range(1, lost + 1):
+        s.agenda.add(at(5.0), "psu", f"{odd.node_ids[8]}/psu{k}", "fail", {"replaced_ms": at(60.0)})
+    run(s, odd, at(6.0))
+    d = Engine(s, odd).derived
+    assert s.node_phase[0, 8] == ON
+    floor_kw = 0.14 * 4.0
+    speed = min(1.0, ((6 - lost) * 1.3 - floor_kw) / (4.0 - floor_kw))
+    assert float(d.node_ratio[0, 8]) == pytest.approx(speed, abs=1e-9)
+
+
+def test_the_loss_of_one_region_s_feeds_leaves_the_other_alone() -> None:
+    two = load_site("c3o")
+    s = make_state(two, T0_MS)
+    for feed in two.feed_ids[:2]:
+        lose(s, feed, 1.0, 90.0)
+    run(s, two, at(2.0))
+    east = two.unit_hall == 0
+    assert not s.unit_running[0, east].any()
+    assert s.unit_running[0, ~east].all()
+    assert (s.ups_battery_kwh[0] < two.ups_battery_kwh).tolist() == [True, False]
+
+
 def test_a_node_that_loses_a_supply_heats_its_rack(site: Site) -> None:
     s = busy(site)
     run(s, site, at(5.0))

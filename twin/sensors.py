@@ -94,7 +94,7 @@ GROUPS: tuple[Group, ...] = (
     Group("node", "ok", 300, "", lambda d: (d.state.node_phase[0] == ON).astype(np.float64)),
     Group("ups", "load_frac", 60, "rel", lambda d: _ups_load(d) / d.site.ups_rated_kw),
     Group("ups", "battery_frac", 60, "", lambda d: _battery_frac(d)),
-    Group("feed", "ok", 60, "", lambda d: d.supply.feed_utility[0].astype(np.float64)),
+    Group("feed", "ok", 60, "", lambda d: d.supply.feed_live[0].astype(np.float64)),
     Group("region", "power_kw", 15, "rel", lambda d: d.facility_kw[0]),
 )
 

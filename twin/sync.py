@@ -159,6 +159,7 @@ class Synchroniser:
         before = stored_heat_kj(self.site.hall_plenum_kj_per_k, s)
         if self._set_flags(d, heard):
             d.mark()
+            d.mark_supply()
         d.refresh()  # nothing to do in a calm tick; a flag, a cap or a job that changed shows in power at once
         self._gather(d, heard, now_ms)
         touched = set[str]()
