@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from plant import streams
 from plant.site import Site
-from twin.cooling_bits import CHILLER_ON
+from twin.cooling_bits import CHILLER_ON, STANDBY
 from twin.state import State
 
 Array = NDArray[np.float64]
@@ -45,8 +45,8 @@ def write_futures(state: State, site: Site, cause: str, p_fail: dict[int, float]
     if kind in ("hall", "rack", "node"):
         hall = _hall_of(site, cause)
         return _loop_future(state, site, int(site.hall_loop[hall]), p_fail, seed)
-    if kind == "cooling_unit":
-        return _unit_future(state, cause, p_fail, seed)
+    if kind in ("cooling_unit", "pump", "cdu"):
+        return _unit_future(state, kind, cause, p_fail, seed)
     return 0
 
 
@@ -84,14 +84,16 @@ def _failed_now(state: State, site: Site, loop: int) -> NDArray[np.bool_]:
     k = np.flatnonzero(site.chiller_loop == loop)
     duty_kw = site.chiller_capacity_kw[k][~site.chiller_standby[k]].sum()
     on = state.chiller_phase[:, k] == CHILLER_ON
+    if site.cooling.loop_controlled[loop]:  # its control stops chillers that the load does not need: that is no failure
+        on = on | ((state.chiller_phase[:, k] == STANDBY) & (state.chiller_off[:, k] == 0))
     return np.asarray(np.where(on, site.chiller_capacity_kw[k], 0.0).sum(axis=1) < HEALTHY_SHARE_FRAC * duty_kw)
 
 
-def _unit_future(state: State, unit: str, p_fail: dict[int, float], seed: int) -> int:
+def _unit_future(state: State, kind: str, unit: str, p_fail: dict[int, float], seed: int) -> int:
     after_s = failure_times_s(p_fail, _draws(state, "rehearsed failure", unit, seed))
     repair_s = _repair_s(state, "rehearsed repair", unit, seed, UNIT_REPAIR_MEDIAN_S, UNIT_REPAIR_SIGMA)
     for row in np.flatnonzero(after_s < NEVER_S):
         stop_ms = state.now_ms + int(after_s[row] * 1000)
         data = {"repaired_ms": stop_ms + int(repair_s[row] * 1000)}
-        state.agenda.add(stop_ms, "cooling_unit", unit, "stop", data, (int(row),))
+        state.agenda.add(stop_ms, kind, unit, "stop", data, (int(row),))
     return int((after_s < NEVER_S).sum())

@@ -14,6 +14,7 @@ from plant.actions import Action
 from plant.incident import ResolvedCause, ResolvedIncident
 from plant.pue import design_pue
 from plant.site import Site, load_site
+from recovery.futures import write_futures
 from twin import effects, story
 from twin.cooling_bits import CHILLER_ON, HIGH_PRESSURE, LOW_FLOW, STANDBY, STANDING_BY, STARTING, TRIPPED
 from twin.drivers import Drivers
@@ -280,6 +281,18 @@ def test_cooling_is_back_only_with_its_coolant_and_its_water(site: Site):
     assert not effects.cooling_back(engine, rows, wet).any()
     s.cdu_off[...], s.cdu_coolant_c[...] = 0, 45.0
     assert not effects.cooling_back(engine, rows, wet).any()
+
+
+def test_a_chiller_that_its_control_stopped_is_no_failure_to_a_rehearsal(site: Site):
+    s = run(at_work(site), site, T0_MS + 5 * MINUTE_MS)
+    s.chiller_phase[0, :2] = (CHILLER_ON, STANDBY)
+    s.chiller_capacity_kw[0, 0] *= 0.1
+    assert write_futures(s.fork(), site, site.loop_ids[0], {900: 0.0}, 1) == 0
+    s.chiller_phase[0, :3] = TRIPPED
+    assert write_futures(s.fork(), site, site.loop_ids[0], {900: 0.0}, 1) == 1
+    assert write_futures(s, site, site.cdu_ids[0], {900: 1.0}, 1) == 1
+    run(s, site, T0_MS + 21 * MINUTE_MS)
+    assert s.cdu_off[0, 0] == 1
 
 
 # --- incidents, weather, liquid ---------------------------------------------------------------
