@@ -303,14 +303,18 @@ def test_sensors_read_accelerators_of_the_nodes_that_have_them(site: Site) -> No
     state = busy(site)
     derived = Engine(state, site).derived
     sensors = Sensors(site, 5, Quality(temp_k=0.1, bias_k=0.0, gap_frac=0.0))
-    seen: dict[str, float] = {}
+    names = [site.node_ids[int(n)] for n in site.gpus.node]
+    seen: dict[str, dict[str, float]] = {"gpu_c": {}, "gpu_mem_c": {}, "fan_frac": {}}
     for tick in range(4):
         batch, _ = sensors.read(derived, state.now_ms + 15_000 * tick)
-        mine = batch.channel == "gpu_c"
-        seen |= dict(zip(batch.component[mine], batch.value[mine], strict=True))
-    assert set(seen) == {site.node_ids[int(n)] for n in site.gpus.node}
-    for column, node in enumerate(site.gpus.node):
-        assert seen[site.node_ids[int(node)]] == pytest.approx(state.gpu_c[0, column], abs=0.6)
+        for channel, values in seen.items():
+            mine = (batch.channel == channel) & np.isin(batch.component, names)
+            values |= dict(zip(batch.component[mine], batch.value[mine], strict=True))
+    truth = {"gpu_c": state.gpu_c[0], "gpu_mem_c": state.gpu_mem_c[0]}
+    truth["fan_frac"] = site.gpus.speed_frac(state.fan_level)[0]
+    for channel, values in seen.items():
+        assert set(values) == set(names)
+        assert [values[name] for name in names] == pytest.approx(truth[channel], rel=0.05)
 
 
 def test_accelerators_that_move_end_the_long_steps_of_a_calm_site(site: Site) -> None:

@@ -72,6 +72,24 @@ def _gpu_c(d: Derived) -> Array:
     return out
 
 
+def _gpu_mem_c(d: Derived) -> Array:
+    """Its memory, likewise."""
+    of = d.site.gpus
+    out = np.full(len(d.site.node_ids), np.nan)
+    out[of.node[of.has_gpu]] = d.state.gpu_mem_c[0, of.has_gpu]
+    return out
+
+
+def _node_fan_frac(d: Derived) -> Array:
+    """The speed of each node's own fans, 0 while it is off, nan where it has none."""
+    of, s = d.site.gpus, d.state
+    out = np.full(len(d.site.node_ids), np.nan)
+    runs = s.node_phase[0, of.node] == ON
+    speed = np.where(runs, of.speed_frac(s.fan_level)[0] * s.fan_ok_frac[0], 0.0)
+    out[of.node[of.has_fans]] = speed[of.has_fans]
+    return out
+
+
 GROUPS: tuple[Group, ...] = (
     Group("loop", "supply_c", 15, "k", lambda d: d.state.loop_supply_c[0]),
     Group("loop", "return_c", 15, "k", _loop_return_c),
@@ -90,6 +108,8 @@ GROUPS: tuple[Group, ...] = (
     Group("rack", "inlet_c", 30, "k", lambda d: d.state.rack_inlet_c[0]),
     Group("rack", "outlet_c", 60, "k", lambda d: d.state.rack_air_c[0]),
     Group("node", "gpu_c", 60, "k", _gpu_c),
+    Group("node", "gpu_mem_c", 60, "k", _gpu_mem_c),
+    Group("node", "fan_frac", 60, "rel", _node_fan_frac),
     Group("node", "power_kw", 300, "rel", lambda d: d.node_kw[0]),
     Group("node", "ok", 300, "", lambda d: (d.state.node_phase[0] == ON).astype(np.float64)),
     Group("ups", "load_frac", 60, "rel", lambda d: _ups_load(d) / d.site.ups_rated_kw),
@@ -121,7 +141,9 @@ class Sensors:
             for g in GROUPS
         }
         self.who = {(g.kind, g.channel): np.arange(len(self.names[g.kind])) for g in GROUPS}
-        self.who["node", "gpu_c"] = site.gpus.node[site.gpus.has_gpu]
+        of = site.gpus
+        self.who["node", "gpu_c"] = self.who["node", "gpu_mem_c"] = of.node[of.has_gpu]
+        self.who["node", "fan_frac"] = of.node[of.has_fans]
         self.bias = {
             key: quality.bias_k * streams.normal(hidden_seed, "sensor bias", 0, keys) for key, keys in self.keys.items()
         }
