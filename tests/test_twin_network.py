@@ -14,7 +14,9 @@ from twin_stories import MINUTE_MS, T0_MS, tiny
 from plant import network as N
 from plant import networkfaults as F
 from plant.actions import Action
-from plant.incident import ResolvedCause, ResolvedIncident, ResolvedRepair
+from plant.errors import IncidentFileError
+from plant.incident import ResolvedCause, ResolvedIncident, ResolvedRepair, load_incident
+from plant.site import load_site
 from twin import effects, snapshot
 from twin import jobs as J
 from twin import story as stories
@@ -359,6 +361,50 @@ def test_incidents_play_links_and_switches():
     lived(s, 9)
     assert (s.switch_phase == N.UP).all()
     assert s.link_phase[0].tolist() == [N.LOSSY] + [N.UP] * len(NET.uplink_ids), "no repair in the file"
+
+
+INCIDENT = """
+id = "made-up"
+title = "a grey spine and a dead leaf"
+at = 2021-09-02T07:30:00+09:00
+site = "fabric"
+component_kind = "switch"
+[[cause]]
+name = "grey"
+component = "lab/a/spine[1-2]"
+kind = "grey_switch"
+at_min = 0.0
+severity = 0.5
+[[cause]]
+name = "leaf"
+component = "{leaf}"
+kind = "switch_fails"
+at_min = 5.0
+[[repair]]
+component = "lab/a/spine[1-2]"
+at_min = 12.0
+what = "taken out and replaced"
+source = "us"
+[sources]
+us = "made up"
+"""
+
+
+def test_an_incident_file_about_switches_is_read_checked_and_played(tmp_path):
+    site = load_site("fabric")
+    file = tmp_path / "made-up.toml"
+    file.write_text(INCIDENT.format(leaf="lab/a/leaf01/spine1"))
+    with pytest.raises(IncidentFileError, match="is a link; a switch, which switch_fails befalls"):
+        load_incident(file, site)
+    file.write_text(INCIDENT.format(leaf="lab/a/leaf01"))
+    world = load_incident(file, site).likeliest()
+    s = make_state(site, world.at_ms(-1.0))
+    stories.write(s, site, world)
+    run(s, site, world.at_ms(6.0))
+    kinds = [int(s.switch_phase[0, site.index("switch", f"lab/a/{name}")]) for name in ("spine1", "spine2", "leaf01")]
+    assert kinds == [N.LOSSY, N.LOSSY, N.DOWN]
+    run(s, site, world.at_ms(13.0))
+    assert s.switch_phase[0].tolist() == [N.DOWN] + [N.UP] * 51
 
 
 def test_links_live_die_and_are_repaired_by_their_own_luck():

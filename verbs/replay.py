@@ -22,7 +22,10 @@ from verbs.replay_run import Case, Measured, play_foretwin, play_none, seconds
 POLICIES = ("none", "foretwin")
 NOT_YET = ("manual", "static", "slurm", "remediator", "c3o", "published", "oracle")
 HUMAN_S = mttr.HUMAN_S
-STRATA = {"loop": "facility", "chiller": "facility", "cooling_unit": "facility", "feed": "facility", "link": "network"}
+STRATA = {
+    "loop": "facility", "chiller": "facility", "cooling_unit": "facility", "feed": "facility", "link": "network",
+    "switch": "network",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
