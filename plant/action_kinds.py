@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from plant.migration import MODES
+
 ActionKind = Literal[
     "cap_power",
     "cordon",
@@ -114,6 +116,7 @@ RULES: dict[ActionKind, KindRule] = {
         params={
             "to_hall": ParamRule(str, "hall that receives the jobs", required=True),
             "concurrent": _CONCURRENT,
+            "mode": ParamRule(str, "how jobs move; left out, as their class does", words=MODES),
         },
     ),
     "requeue": KindRule(

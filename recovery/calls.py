@@ -76,7 +76,8 @@ def _migrate(action: Action, view: View) -> list[Call]:
     wanted = [job for job in view.jobs_in(action.scope) if job.hall != to_hall]
     # with room for none the whole request goes on, for the landing guard to refuse: a full hall is not a step done
     jobs = landable(wanted, view, to_hall) or wanted
-    return _on_jobs("move", jobs, view, to_hall, concurrent=action.get("concurrent"))
+    how = {} if action.get("mode") is None else {"mode": action.get("mode")}
+    return _on_jobs("move", jobs, view, to_hall, concurrent=action.get("concurrent"), **how)
 
 
 def landable(jobs: Sequence[JobView], view: View, to_hall: str) -> list[JobView]:

@@ -41,13 +41,15 @@ IDLE_HEARTBEAT_MS = 60_000
 
 @dataclass(frozen=True)
 class Settings:
-    """What a site may set: members that screen, members of finalists, seed, workers and backend, horizon, judgement."""
+    """What a site may set: members that screen, members of finalists, seed, workers and backend, whether work
+    comes and goes while a plan is rehearsed, horizon, judgement."""
 
     members: int = 32
     finalists: int = 256
     seed: int = 0
     workers: int = 1
     backend: str = "loky"
+    coming: bool = True
     horizon_s: float = HORIZON_S
     policy: Policy = field(default_factory=Policy)
     patience: Patience = field(default_factory=Patience)
@@ -176,7 +178,9 @@ class Worker:
     def judge(self, cause: str, p_fail: Mapping[int, float], plans: list[Plan]) -> list[Judged]:
         """Screen all candidates, then give the best two and do_nothing more members."""
         s = self.settings
-        question = Question(self.twin.state, self.w.site, cause, dict(p_fail), s.seed + 1, self.w.drivers, s.horizon_s)
+        question = Question(
+            self.twin.state, self.w.site, cause, dict(p_fail), s.seed + 1, self.w.drivers, s.horizon_s, s.coming
+        )
         screened = judge(rehearse(question, plans, s.members, s.workers, s.backend), s.policy)
         if s.finalists <= s.members:
             return screened

@@ -12,6 +12,7 @@ from plant.actions import Plan
 from plant.site import Site
 from recovery.futures import write_futures
 from twin import effects, fanout
+from twin.coming import with_coming
 from twin.drivers import Drivers
 from twin.engine import Engine
 from twin.jobs import service_weight
@@ -60,6 +61,8 @@ class Question:
     seed: int
     drivers: Drivers | None = None
     horizon_s: float = HORIZON_S
+    coming: bool = False
+    """Let batch jobs end and others arrive as the mix at hand says, where the job table does not know (live twins)."""
 
 
 def rehearse(
@@ -70,7 +73,10 @@ def rehearse(
     Members are played in blocks whose repairs end at about the same time: rows are independent, and a block that has
     settled, or in which nothing moves, costs little. Order and bits do not depend on workers or backend.
     """
-    base = widen(question.state, members)
+    state = question.state
+    if question.coming:
+        state = with_coming(state, question.site, question.horizon_s, question.seed)
+    base = widen(state, members)
     write_futures(base, question.site, question.cause, question.p_fail, question.seed)
     order = _by_last_repair(base)
     blocks = [order[at : at + BLOCK_ROWS] for at in range(0, members, BLOCK_ROWS)]

@@ -55,9 +55,10 @@ class EmulatedScheduler:
         """Lift caps that this plan had set."""
         return self._command("uncap", key, epoch, nodes=list(nodes))
 
-    def move(self, key: str, epoch: int, jobs: Sequence[str], to_hall: str, concurrent: int) -> Receipt:
+    def move(self, key: str, epoch: int, jobs: Sequence[str], to_hall: str, concurrent: int, mode: str = "") -> Receipt:
         """Bring jobs to another hall, at most `concurrent` at a time."""
-        return self._command("move", key, epoch, jobs=list(jobs), to_hall=to_hall, concurrent=concurrent)
+        how = {"mode": mode} if mode else {}
+        return self._command("move", key, epoch, jobs=list(jobs), to_hall=to_hall, concurrent=concurrent, **how)
 
     def drain(self, key: str, epoch: int, jobs: Sequence[str]) -> Receipt:
         """Put jobs back into the queue at their next checkpoint."""

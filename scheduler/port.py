@@ -87,8 +87,11 @@ class SchedulerPort(Protocol):
 
     def uncap(self, key: str, epoch: int, nodes: Sequence[str]) -> Receipt: ...
 
-    def move(self, key: str, epoch: int, jobs: Sequence[str], to_hall: str, concurrent: int) -> Receipt:
-        """Bring running jobs to another hall, the most important first, at most `concurrent` at a time."""
+    def move(self, key: str, epoch: int, jobs: Sequence[str], to_hall: str, concurrent: int, mode: str = "") -> Receipt:
+        """Bring running jobs to another hall, the most important first, at most `concurrent` at a time.
+
+        mode: one of `plant.migration.MODES`, "" for the scheduler's own way; one that knows a single way takes it.
+        """
         ...
 
     def drain(self, key: str, epoch: int, jobs: Sequence[str]) -> Receipt:

@@ -129,7 +129,7 @@ class SimulatedScheduler:
     def uncap(self, key: str, epoch: int, nodes: Sequence[str]) -> Receipt:
         return self._unmark(key, epoch, "cap", nodes)
 
-    def move(self, key: str, epoch: int, jobs: Sequence[str], to_hall: str, concurrent: int) -> Receipt:
+    def move(self, key: str, epoch: int, jobs: Sequence[str], to_hall: str, concurrent: int, mode: str = "") -> Receipt:
         def apply(db: sqlite3.Connection) -> Outcome:
             rows = sorted(_jobs(db, jobs), key=lambda row: (-row["priority"], row["id"]))
             stuck = [row["id"] for row in rows if row["phase"] != "running"]
@@ -148,7 +148,8 @@ class SimulatedScheduler:
                 )
             return "accepted", f"{len(rows)} jobs to {to_hall}"
 
-        return self._job_call(key, epoch, "move", jobs, {"to_hall": to_hall, "concurrent": concurrent}, apply)
+        content = {"to_hall": to_hall, "concurrent": concurrent, **({"mode": mode} if mode else {})}
+        return self._job_call(key, epoch, "move", jobs, content, apply)
 
     def drain(self, key: str, epoch: int, jobs: Sequence[str]) -> Receipt:
         def apply(db: sqlite3.Connection) -> Outcome:

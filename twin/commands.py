@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from plant.actions import Action
 from plant.errors import ForetwinError
+from plant.migration import MODES
 from twin import effects
 from twin import jobs as J
 from twin.cooling_bits import CHILLER_ON
@@ -239,6 +240,10 @@ class Commands:
         if concurrent < 1:
             raise ValueError(f"concurrent {concurrent}, allowed 1 or more")
         self._check_move(go, hall)
+        mode = args.get("mode") or ""
+        if mode and mode not in MODES:
+            raise ValueError(f"mode '{mode}', allowed {' '.join(MODES)}")
+        s.job_mode[0, go] = MODES.index(mode) if mode else s.jobs.move_mode[go]
         s.job_target[0, go] = hall
         s.move_limit[0] = concurrent
         self.engine.derived.mark(load=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from plant import cooling
 from plant.actions import Action
 from plant.errors import PlanRejected
+from plant.migration import MODES
 from plant.site import Site
 from twin import jobs as J
 from twin.agenda import Entry
@@ -158,6 +159,8 @@ def perform(w: World, step: Action, rows: Ints, nodes: Flags, at_ms: int) -> Non
         target = w.site.index("hall", str(step.get("to_hall")))
         s.move_limit[rows] = int(step.get("concurrent") or 1)
         _flag_jobs(d, rows, nodes, "job_target", target)
+        mode = None if step.get("mode") is None else MODES.index(str(step.get("mode")))
+        _flag_jobs(d, rows, nodes, "job_mode", s.jobs.move_mode if mode is None else mode)
     elif step.kind == "requeue":
         flags = jobs_on(d, rows, nodes)
         row, column = np.nonzero(flags)
@@ -197,10 +200,11 @@ def transfer_feed(w: World, step: Action, rows: Ints) -> None:
     w.derived.mark_supply()
 
 
-def _flag_jobs(d: Derived, rows: Ints, nodes: Flags, name: str, value: int) -> None:
-    flags = jobs_on(d, rows, nodes)
-    row, column = np.nonzero(flags)
-    d.state.arrays[name][rows[row], d.live[column]] = value
+def _flag_jobs(d: Derived, rows: Ints, nodes: Flags, name: str, value: int | Ints) -> None:
+    """Write one value, or one for each job of the table, to the jobs that have a share on these nodes."""
+    row, column = np.nonzero(jobs_on(d, rows, nodes))
+    job = d.live[column]
+    d.state.arrays[name][rows[row], job] = value if isinstance(value, int) else value[job]
 
 
 def _start_named(w: World, step: Action, rows: Ints, at_ms: int) -> None:

@@ -11,7 +11,7 @@ from plant import streams
 from plant.network import GB_PER_GBIT
 from plant.site import Site
 from plant.workload import JOB_CLASSES, JobClass
-from twin.jobs import ENDLESS_WORK_S, Jobs, make_jobs
+from twin.jobs import ENDLESS_WORK_S, Jobs, make_jobs, move_columns
 
 # Widths [nodes] and run times [s, median] by class; services run until stopped. Shapes follow the traces in
 # notes/seeds_spec.md S1.6 loosely; all [assumed].
@@ -129,6 +129,9 @@ def _table(site: Site, out: _Column) -> Jobs:
         gpus=gpu * width,
         checkpoint_s=column("checkpoint_interval_s"),
         restart_s=column("restart_s"),
+        save_s=column("checkpoint_cost_s"),
+        save_async=column("async_save"),
+        **move_columns([r[1] for r in rows], width),
         state_gb=column("state_gb") * width,
         net_gb_per_s=column("net_gbit_per_s") * GB_PER_GBIT,
         home=np.array([r[5] for r in rows], dtype=np.float64),

@@ -156,7 +156,8 @@ def _temperatures(site: Site, s: State) -> None:
 
 
 def _jobs(s: State) -> None:
-    s.slot_node[...] = -1
+    s.slot_node[...] = s.node_kept_by[...] = -1
+    s.job_mode[...] = s.jobs.move_mode
     s.job_hall[...] = s.jobs.home
     s.job_target[...] = -1
     s.job_start_ms[...] = -1

@@ -89,6 +89,8 @@ def adopt_jobs(state: State, site: Site, seen: Sequence[Any]) -> State:
         seed=state.seed, site_hash=state.site_hash, backend=state.backend,
     )  # fmt: skip
     out.slot_node[...] = -1
+    out.arrays["node_kept_by"] = np.full_like(state.node_kept_by, -1)
+    out.job_mode[...] = jobs.move_mode
     out.job_target[...] = -1
     out.job_hall[...] = jobs.home
     index = {name: i for i, name in enumerate(site.node_ids)}

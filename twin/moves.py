@@ -1,4 +1,4 @@
-"""Jobs that move to another hall: they wait for room, copy their state over a shared link, and start again."""
+"""Jobs that move to another hall: they wait for their turn and for room; the copy itself is in `twin/copying.py`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin import jobs as J
+from twin.copying import advance_copies, begin_copy
 from twin.derived import Derived
 from twin.dispatch import Dispatcher
-from twin.fabric import moves_gb_per_s
 from twin.placement import place
 
 Flags = NDArray[np.bool_]
@@ -22,12 +22,12 @@ def advance_moves(d: Derived, dt_s: float, choose: Dispatcher) -> None:
     target = s.job_target.take(live, axis=1)
     if (target < 0).all():
         return
-    phase = s.job_phase.take(live, axis=1)
-    moving = phase == J.MOVING
-    count = moving.sum(axis=1)
-    if moving.any():
-        _copy(d, moving, target, dt_s)
-    wants = (target >= 0) & ((phase == J.RUNNING) | (phase == J.WAITING))
+    phase, ahead = s.job_phase.take(live, axis=1), s.job_ahead.take(live, axis=1)
+    copying = (phase == J.MOVING) | ahead
+    count = copying.sum(axis=1)
+    wants = (target >= 0) & ~ahead & ((phase == J.RUNNING) | (phase == J.WAITING))
+    if copying.any():
+        advance_copies(d, copying, target, dt_s)
     if wants.any():
         source = _sources(d)
         wants &= ~_drop_idle_moves(d, wants, source, target)
@@ -51,26 +51,6 @@ def _drop_idle_moves(d: Derived, wants: Flags, source: Ints, target: Ints) -> Fl
     return np.asarray(idle)
 
 
-def _copy(d: Derived, moving: Flags, target: Ints, dt_s: float) -> None:
-    """Copy state over the links between the halls, shared alike by the jobs that move the same way."""
-    s, live = d.state, d.live
-    source = s.job_hall.take(live, axis=1)
-    gb_per_s = moves_gb_per_s(d.fabric, moving, source, target, s.jobs.width[live])
-    left = s.job_copy_gb.take(live, axis=1)
-    step = np.where(moving, np.minimum(left, gb_per_s * dt_s), 0.0)
-    s.moved_gb[...] += step.sum(axis=1)
-    left = left - step
-    s.job_copy_gb[:, live] = left
-    row, column = np.nonzero(moving & (left <= 0.0))
-    if len(row):
-        jobs = live[column]
-        s.job_phase[row, jobs] = J.RESTARTING
-        s.job_until_ms[row, jobs] = s.grid_ms + (s.jobs.restart_s[jobs] * 1000).astype(np.int64)
-        s.job_hall[row, jobs] = s.job_target[row, jobs]
-        s.job_target[row, jobs] = -1
-        d.mark(row, load=True)
-
-
 def _start_moves(
     d: Derived,
     wants: Flags,
@@ -87,29 +67,25 @@ def _start_moves(
     go[:, order] = ranked & (np.cumsum(ranked, axis=1) <= room[:, None])
     for column in order[go[:, order].any(axis=0)]:
         rows, job = np.flatnonzero(go[:, column]), int(d.live[column])
-        got = _start_move(d, job, rows, target[rows, column], choose)
-        # the copy is read from here; state that lies nowhere yet (no home, never placed) need not be copied
-        held = source[got, column]
-        s.job_hall[got, job] = held
-        s.job_copy_gb[got, job] = np.where(held >= 0, s.jobs.state_gb[job], 0.0)
+        _start_move(d, job, rows, source[rows, column], target[rows, column], choose)
 
 
-def _start_move(d: Derived, job: int, rows: Ints, halls: Ints, choose: Dispatcher) -> Ints:
-    """Stop the job, save it, and reserve its place in the target hall; return the rows where it found one."""
+def _start_move(d: Derived, job: int, rows: Ints, source: Ints, halls: Ints, choose: Dispatcher) -> None:
+    """Take a place in the target hall and begin to copy in the rows where there is one; elsewhere the job stays.
+
+    A job that is copied ahead keeps its nodes meanwhile, and the new ones stand in `node_kept_by`.
+    """
     s = d.state
     first, last = int(d.slot_start[job]), int(d.slot_start[job + 1])
     old = s.slot_node[rows, first:last].copy()
-    got, _ = place(d, job, rows, halls, choose)
-    missed = ~np.isin(rows, got)
-    s.slot_node[rows[missed], first:last] = old[missed]
-    s.job_target[rows[missed], job] = -1
+    got, _ = place(d, job, rows, halls, choose, moved=True)
+    there = np.isin(rows, got)
+    s.slot_node[rows[~there], first:last] = old[~there]
+    s.job_target[rows[~there], job] = -1
     if not len(got):
-        return got
-    was_running = s.job_phase[got, job] == J.RUNNING
-    saved = np.where(was_running, s.job_work_s[got, job], J.saved_s(s, got, np.full(len(got), job)))
-    s.job_work_s[got, job] = s.job_saved_s[got, job] = saved
-    s.job_phase[got, job] = J.MOVING
-    s.job_drain[got, job] = False
-    s.dispatch_due[got] = True
-    d.mark(got, load=True)
-    return got
+        return
+    begin_copy(d, job, got, source[there], halls[there])
+    stays = s.job_ahead[got, job]
+    kept = got[stays]
+    s.node_kept_by[kept[:, None], s.slot_node[kept, first:last]] = job
+    s.slot_node[kept, first:last] = old[there][stays]

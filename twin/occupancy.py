@@ -39,8 +39,18 @@ def refresh_load(d: Derived, rows: Rows) -> None:
         d.numbers(rows), d.live, s.job_phase, d.slot_start, s.slot_node, t.share_frac,
         _activity(d, rows), d.used_frac, d.util_frac,
     )  # fmt: skip
+    if s.job_ahead.any():
+        _keep(d, rows)
     d.load_dirty[rows], d.fabric.traffic_dirty[rows] = False, True
     d.power_dirty[rows] = True
+
+
+def _keep(d: Derived, rows: Rows) -> None:
+    """Count the nodes kept at the other end of copies ahead as taken."""
+    s = d.state
+    row, node = np.nonzero(s.node_kept_by[rows] >= 0)
+    row = d.numbers(rows)[row]
+    d.used_frac[row, node] += s.jobs.share_frac[s.node_kept_by[row, node]]
 
 
 def _activity(d: Derived, rows: Rows) -> Array:

@@ -25,9 +25,17 @@ def node_fits(d: Derived, job: int, rows: Ints, halls: Ints) -> Flags:
     return np.asarray(fits & ((halls[:, None] < 0) | (d.layout.node_hall == halls[:, None])))
 
 
-def place(d: Derived, job: int, rows: Ints, halls: Ints, choose: Dispatcher) -> tuple[Ints, Ints]:
-    """Give nodes to a job in the rows where it fits; return those rows and the others. Room is taken at once."""
-    served, nodes = choose(node_fits(d, job, rows, halls), int(d.state.jobs.width[job]))
+def place(
+    d: Derived, job: int, rows: Ints, halls: Ints, choose: Dispatcher, *, moved: bool = False
+) -> tuple[Ints, Ints]:
+    """Give nodes to a job in the rows where it fits; return those rows and the others. Room is taken at once.
+
+    For a job that is moved, nodes kept for another that is copied ahead are full: each is kept for one.
+    """
+    fits = node_fits(d, job, rows, halls)
+    if moved and d.state.job_ahead.any():
+        fits &= d.state.node_kept_by[rows] < 0
+    served, nodes = choose(fits, int(d.state.jobs.width[job]))
     got = rows[served]
     if not len(got):
         return got, rows
@@ -38,12 +46,24 @@ def place(d: Derived, job: int, rows: Ints, halls: Ints, choose: Dispatcher) -> 
 
 
 def release(d: Derived, row: Ints, job: Ints) -> None:
-    """Take jobs off their nodes, given as pairs (row, job)."""
+    """Take jobs off their nodes, and off those kept for them elsewhere, given as pairs (row, job)."""
     first = d.slot_start[job]
     widths = d.slot_start[job + 1] - first
     before = np.cumsum(widths) - widths
     slots = np.arange(widths.sum()) + np.repeat(first - before, widths)
     d.state.slot_node[np.repeat(row, widths), slots] = -1
+    if d.state.job_ahead[row, job].any():
+        keep_no_more(d, row, job)
+    d.state.dispatch_due[row] = True
+    d.mark(row, load=True)
+
+
+def keep_no_more(d: Derived, row: Ints, job: Ints) -> None:
+    """Give back the nodes kept at the other end of copies ahead, given as pairs (row, job): nothing is copied ahead."""
+    kept = d.state.node_kept_by
+    for r, j in zip(row.tolist(), job.tolist(), strict=True):
+        kept[r, kept[r] == j] = -1
+    d.state.job_ahead[row, job] = False
     d.state.dispatch_due[row] = True
     d.mark(row, load=True)
 
@@ -148,6 +168,17 @@ def interrupt(d: Derived, lost_node: Flags) -> None:
     jobs_hit = np.logical_or.reduceat(hit, d.slots.start[:-1], axis=1) & (d.live_phase[rows] > J.WAITING)
     row, column = np.nonzero(jobs_hit)
     requeue(d, rows[row], d.live[column])
+    if d.state.job_ahead.any():
+        _lose_kept(d, lost_node)
+
+
+def _lose_kept(d: Derived, lost_node: Flags) -> None:
+    """A node kept for a copy ahead is lost: the job works on where it is and begins its move anew."""
+    s = d.state
+    row, node = np.nonzero(lost_node & (s.node_kept_by >= 0))
+    if len(row):
+        pairs = np.unique(np.stack([row, s.node_kept_by[row, node]]), axis=1)
+        keep_no_more(d, pairs[0], pairs[1])
 
 
 def requeue(d: Derived, row: Ints, job: Ints) -> None:

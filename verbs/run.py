@@ -104,7 +104,9 @@ class LiveWorker:
     def _loop_settings(self) -> LoopSettings:
         loop = self.told.loop
         policy = Policy(**self.told.policy.model_dump())
-        return LoopSettings(loop.members, loop.finalists, self.seed, loop.workers, loop.backend, policy=policy)
+        return LoopSettings(
+            loop.members, loop.finalists, self.seed, loop.workers, loop.backend, loop.coming, policy=policy
+        )
 
     def tick(self, now_ms: int) -> None:
         """One tick at a grid instant [Unix ms]; nothing when the clock did not go on. Raises StoreUnavailable."""

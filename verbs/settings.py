@@ -79,6 +79,9 @@ class LoopSection(Part):
     backend: Literal["loky", "threading", "ray"] = Field(
         "loky", description="loky: processes here; threading: threads here; ray: a cluster"
     )
+    coming: bool = Field(
+        True, description="rehearse with jobs that end and others that arrive, as the mix at hand says"
+    )
 
 
 class PolicySection(Part):
