@@ -23,6 +23,7 @@ def show(name: str) -> dict[str, Any]:
         "causes": [cause.model_dump(mode="json") for cause in incident.causes],
         "repairs": [repair.model_dump(mode="json") for repair in incident.repairs],
         "assumed": [assumed.model_dump(mode="json") for assumed in incident.assumed],
+        "weather": [day.model_dump(mode="json") for day in incident.weather],
     }
     outcome = None if incident.outcome is None else incident.outcome.model_dump(mode="json")
     return {
