@@ -265,6 +265,9 @@ def test_a_moved_constant_reaches_stage_and_world() -> None:
     names = [one.name for one in replay_sensitivity.constants(incident)]
     assert len(set(names)) == len(names)
     assert "several_lost_frac" not in names, "a share that this incident does not use"
+    never = replay_sensitivity.NEVER
+    assert replay_sensitivity.middle([50.0, never, 40.0]) == 50.0
+    assert replay_sensitivity.middle([never, never, 40.0]) == never
     assert replay_sensitivity.stop_s(replay_sensitivity.Moved(incident.id, "coil_effectiveness_frac", 0.3), 0) == (
         replay_sensitivity.NO_SITE
     )
