@@ -94,8 +94,10 @@ def _cross_feeds(w: World, dt_s: float) -> None:
 def _cross_ups(w: World, dt_s: float) -> None:
     """An overload heats the inverters; when they give up the load hangs on the feed, if that lives, until they cool."""
     d, s, chain = w.derived, w.state, w.site.chain
-    carried = np.where(d.supply.ups_out, d.ups_load_kw, 0.0)
     capacity = chain.ups_module_kw * s.ups_modules_ok
+    if not ((d.ups_load_kw > capacity).any() or s.ups_heat.any() or s.ups_bypass.any()):
+        return
+    carried = np.where(d.supply.ups_out, d.ups_load_kw, 0.0)
     load_frac = np.where(carried > 0.0, carried / np.maximum(capacity, 1e-9), 0.0)
     borne = np.where(s.ups_bypass, 0.0, load_frac)
     heat = advance_heat(UPS_OVERLOAD, s.ups_heat, borne, dt_s)
