@@ -509,7 +509,7 @@ def whole(site: Site) -> str:
 
 
 @given(t=INSTANTS)
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=2, deadline=None)
 def test_a_restored_run_equals_a_whole_run(site: Site, whole: str, t: int) -> None:
     half = run(story(site, 2), site, t)
     assert run(half.fork(), site, END_MS).digest() == whole
