@@ -133,6 +133,20 @@ def test_the_shipped_liquid_site_meets_its_design_energy_and_cools_its_plates_fr
     assert engine.derived.facility_kw[0, 0] / it_kw == pytest.approx(design_pue(vars(site), 0).pue, rel=0.03)
 
 
+def test_halving_the_step_moves_no_temperature_by_much_through_lost_coolant_and_water(site: Site):
+    seen = []
+    for step_ms in (15_000, 7_500):
+        s = at_work(site, step_ms=step_ms)
+        at = T0_MS + 12 * MINUTE_MS
+        s.agenda.add(at, "cdu", site.cdu_ids[0], "stop", {"repaired_ms": at + MINUTE_MS})
+        for p in site.pump_ids:
+            s.agenda.add(at + MINUTE_MS, "pump", p, "stop", {"repaired_ms": at + 5 * MINUTE_MS})
+        ends = [run(s, site, T0_MS + m * MINUTE_MS + 1).fork() for m in (12, 13, 15, 18, 24)]
+        seen.append(np.array([np.concatenate([e.arrays[n][0] for n in (*WARM, "cdu_coolant_c")]) for e in ends]))
+    assert seen[0].max() > 60.0  # plates without coolant
+    assert np.abs(seen[0] - seen[1]).max() < 0.5
+
+
 # --- monotone ---------------------------------------------------------------------------------
 
 
