@@ -14,6 +14,7 @@ from twin.engine import run
 from twin.ensemble import make_state
 
 SITE = tiny()
+SLOW = pytest.mark.slow
 CAUSE = SITE.loop_ids[0]
 
 
@@ -42,7 +43,10 @@ def alone(question, plans):
         R.BLOCK_ROWS = fanout.BLOCK_ROWS
 
 
-@pytest.mark.parametrize("workers, backend", [(2, "threading"), (3, "threading"), (2, "loky"), (3, "loky")])
+@pytest.mark.parametrize(
+    "workers, backend",
+    [(3, "threading"), (2, "loky"), pytest.param(2, "threading", marks=SLOW), pytest.param(3, "loky", marks=SLOW)],
+)
 def test_workers_and_backend_change_no_bit_of_a_rehearsal(question, plans, alone, workers, backend):
     assert bits(R.rehearse(question, plans, 5, workers, backend)) == bits(alone)
 

@@ -12,6 +12,7 @@ from twin.engine import run
 from twin.state import State
 
 SITE = tiny()
+SLOW = pytest.mark.slow
 PLAN_MS, END_MS = T0_MS + 11 * MINUTE_MS, T0_MS + 25 * MINUTE_MS
 
 
@@ -31,13 +32,16 @@ def alone() -> str:
     return fanout.run_blocks(start(), SITE, END_MS, block_rows=2).digest()
 
 
-@pytest.mark.parametrize("workers, backend", [(2, "threading"), (3, "threading"), (2, "loky"), (3, "loky")])
+@pytest.mark.parametrize(
+    "workers, backend",
+    [(3, "threading"), (2, "loky"), pytest.param(2, "threading", marks=SLOW), pytest.param(3, "loky", marks=SLOW)],
+)
 def test_workers_and_backend_do_not_change_a_bit(alone, workers, backend):
     found = fanout.run_blocks(start(), SITE, END_MS, workers=workers, backend=backend, block_rows=2)
     assert found.digest() == alone
 
 
-@pytest.mark.parametrize("block_rows", [1, 2, 3, 5])
+@pytest.mark.parametrize("block_rows", [1, 3, pytest.param(2, marks=SLOW), pytest.param(5, marks=SLOW)])
 def test_blocks_of_rows_have_the_bits_of_the_whole(whole, block_rows):
     found = fanout.run_blocks(start(), SITE, END_MS, block_rows=block_rows)
     for name, a in whole.arrays.items():

@@ -56,7 +56,7 @@ def landed_s(s: State, job: int = 0, limit_s: int = 900) -> float:
     raise AssertionError("the job does not land")
 
 
-@pytest.mark.parametrize("dirty", [0.0, 0.3, 0.7])
+@pytest.mark.parametrize("dirty", [0.3, 0.7, pytest.param(0.0, marks=pytest.mark.slow)])
 def test_a_pre_copy_in_the_twin_is_the_closed_form_within_2_percent(dirty):
     size_s = 60.0
     s = ordered(table(1, size_s, dirty), "pre_copy")
@@ -74,7 +74,7 @@ def test_a_pre_copy_in_the_twin_is_the_closed_form_within_2_percent(dirty):
     assert not s.job_ahead.any()
 
 
-@pytest.mark.parametrize("step_ms", [5_000, 15_000])
+@pytest.mark.parametrize("step_ms", [15_000, pytest.param(5_000, marks=pytest.mark.slow)])
 def test_the_step_changes_neither_bytes_nor_downtime_of_a_pre_copy(step_ms):
     fine, coarse = (ordered(table(1, 100.0, 0.5), "pre_copy", step_ms=ms) for ms in (1000, step_ms))
     for s in (fine, coarse):

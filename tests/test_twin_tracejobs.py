@@ -147,7 +147,14 @@ def test_the_verb_writes_a_table_that_the_benchmark_lives_on(tmp_path, capfd):
 # --- the real traces, where they are ----------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["jobs_alibaba_pai_100k", "jobs_azure_vm_100k", "alibaba_gpu2023_openb_pods"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "jobs_azure_vm_100k",
+        pytest.param("jobs_alibaba_pai_100k", marks=pytest.mark.slow),
+        pytest.param("alibaba_gpu2023_openb_pods", marks=pytest.mark.slow),
+    ],
+)
 def test_a_day_of_a_real_trace_fits_a_hall(shared_data, name):
     site = load_site("hall")
     trace = read_trace(shared_data / "workload" / f"{name}.parquet")
