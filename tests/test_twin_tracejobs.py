@@ -19,7 +19,7 @@ from twin import jobs as J
 from twin.engine import run
 from twin.ensemble import make_state
 from twin.jobfile import jobs_of
-from twin.tracefile import read_rates, read_trace
+from twin.tracefile import read_rates, read_swing, read_trace
 from twin.tracejobs import site_jobs
 
 SITE = tiny()
@@ -144,6 +144,24 @@ def test_the_verb_writes_a_table_that_the_benchmark_lives_on(tmp_path, capfd):
     assert cli.answer(["jobs", "import", str(path), "--out", str(tmp_path / "no" / "jobs.csv")]) == 2
 
 
+def test_services_follow_a_trace_of_requests(tmp_path, capfd):
+    import json
+
+    import cli
+
+    path = tmp_path / "rates.parquet"
+    pq.write_table(pa.table({"requests": [1.0, 9.0, 2.0]}), path)
+    factor, step_s = read_swing(path)
+    assert (factor.tolist(), step_s) == ([0.25, 2.25, 0.5], 3600.0)
+    found = {}
+    for asked in ((), ("--requests", str(path))):
+        assert cli.answer(["bench", "twin", "--case", "small", *asked, "--json"]) == 0
+        found[bool(asked)] = json.loads(capfd.readouterr().out)["results"]
+    assert found[True]["services"] == found[False]["services"] > 0
+    assert found[True]["requests_lost"] > found[False]["requests_lost"]
+    assert found[True]["service_late_min"] > found[False]["service_late_min"]
+
+
 # --- the real traces, where they are ----------------------------------------------------------
 
 
@@ -173,3 +191,6 @@ def test_real_request_rates(shared_data):
     wiki = read_rates(shared_data / "workload" / "wikipedia_de_hourly.parquet")
     assert wiki.mean() == pytest.approx(1.0)
     assert len(wiki) == 8760
+    factor, step_s = read_swing(shared_data / "workload" / "azure_llm_2023_code.parquet")
+    assert (factor.mean(), step_s) == (pytest.approx(1.0), 60.0)
+    assert factor.max() > 1.5  # real requests come in bursts

@@ -102,6 +102,16 @@ def read_rates(path: str | Path, step_s: float = 60.0) -> Floats:
     raise _unknown(file, names, [("time",), ("requests",), ("cpu_load",)])
 
 
+def read_swing(path: str | Path, step_s: float = 60.0) -> tuple[Floats, float]:
+    """Return how requests swing around their mean (steps,), and the length of a step [s], as services take them.
+
+    Traces of single requests are counted in steps of step_s, hourly ones keep their hours.
+    """
+    rates = read_rates(path, step_s)
+    hourly = "time" not in _columns_of(Path(path))
+    return np.asarray(rates / rates.mean()), HOUR_S if hourly else step_s
+
+
 def _columns_of(file: Path) -> list[str]:
     import pyarrow as pa
     import pyarrow.parquet as pq

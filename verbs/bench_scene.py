@@ -13,6 +13,7 @@ from twin.ensemble import STEP_MS, make_state
 from twin.jobfile import jobs_of
 from twin.jobs import make_jobs
 from twin.state import State
+from twin.tracefile import read_swing
 
 START_MS = 1_671_321_360_000  # any fixed instant: nothing here depends on it
 BUSY_FRAC = 0.65  # share of the nodes that a busy scene asks for
@@ -28,15 +29,17 @@ def sample() -> tuple[SampleJob, ...]:
     return read_sample(DATA / "jobs" / "sample.csv")
 
 
-def day(site: Site, members: int, seed: int, jobs: str = "", hours: float = 24.0) -> State:
-    """A site at the start of the sample's day, or of the day of a job table or trace."""
+def day(site: Site, members: int, seed: int, jobs: str = "", hours: float = 24.0, requests: str = "") -> State:
+    """A site at the start of the sample's day, or of the day of a job table or trace; requests: a trace of rates."""
     if jobs:
         from verbs.jobs_import import table_for
 
         fits = table_for(site, jobs, hours, seed)
     else:
         fits = tuple(job for job in sample() if job.width_nodes <= len(site.node_ids))
-    return make_state(site, START_MS, jobs=jobs_of(fits, START_MS), members=members, seed=seed)
+    factor, step_s = read_swing(requests) if requests else (None, 3600.0)
+    table = jobs_of(fits, START_MS, factor=factor, step_s=step_s)
+    return make_state(site, START_MS, jobs=table, members=members, seed=seed)
 
 
 def peer_day(site: Site, members: int, seed: int) -> State:

@@ -46,8 +46,10 @@ def run(
     seed: int = 0,
     told: Callable[[int, int], None] = lambda done, of: None,
     jobs: str = "",
+    requests: str = "",
 ) -> dict[str, Any]:
-    """Return the `results` of contracts.md; jobs: a job table or trace to run in place of the case's.
+    """Return the `results` of contracts.md; jobs: a job table or trace to run in place of the case's;
+    requests: a trace of rates that the requests to services follow.
 
     Raises ConfigError for a case that does not exist, TelemetryError for a table that cannot be read.
     """
@@ -55,10 +57,10 @@ def run(
         raise ConfigError("--case", f"'{case}'", f"one of {' '.join(CASES)}", "choose one of them")
     chosen = CASES[case]
     site = load_site(chosen.site)
-    if chosen.peer_jobs and not jobs:
+    if chosen.peer_jobs and not jobs and not requests:
         state = peer_day(site, members, seed)
     else:
-        state = day(site, members, seed, jobs, chosen.sim_s / 3600.0)
+        state = day(site, members, seed, jobs, chosen.sim_s / 3600.0, requests)
     state.step_ms = chosen.step_ms
     before_kj = stored_heat_kj(site.hall_plenum_kj_per_k, state)
     kernels_warm(site, state)
@@ -76,6 +78,9 @@ def run(
         "step_s": state.step_ms / 1000.0,
         "jobs_in": int((phase != NOT_ARRIVED).sum()),
         "jobs_done": int((phase == DONE).sum()),
+        "services": len(state.jobs.services),
+        "service_late_min": float(state.service_late_s[0].sum()) / 60.0,
+        "requests_lost": float(state.requests_lost[0].sum()),
         "backend": state.backend,
         "mean_it_kw": round(float(state.energy_it_kwh[0]) * 3600.0 / chosen.sim_s, 1),
         "heavy_imports": heavy,

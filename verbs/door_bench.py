@@ -39,6 +39,12 @@ def bench_twin(
             show_default="the case's",
         ),
     ] = "",
+    requests: Annotated[
+        str,
+        typer.Option(
+            "--requests", help="Trace of request rates (Parquet) that services follow.", show_default="steady"
+        ),
+    ] = "",
     members: Members = 1,
     seed: Seed = 0,
     json: Json = False,
@@ -51,11 +57,17 @@ def bench_twin(
       foretwin bench twin --case hall --json
       foretwin bench twin --case hall --jobs jobs.csv
     """
-    ask = Ask("bench twin", {"case": case, "jobs": jobs or None, "members": members}, seed, json, debug)
+    ask = Ask(
+        "bench twin",
+        {"case": case, "jobs": jobs or None, "requests": requests or None, "members": members},
+        seed,
+        json,
+        debug,
+    )
 
     def work(verb: Any) -> Any:
         with front.bar("simulated time") as told:
-            return verb.run(case, members, seed, told, jobs)
+            return verb.run(case, members, seed, told, jobs, requests)
 
     return front.run(ask, "verbs.bench_twin", work)
 
