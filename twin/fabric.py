@@ -162,8 +162,9 @@ def _slowed(d: Derived, rows: Ints, want: Array) -> None:
     """Compute the shares of rows in which something is short: capacity, a path, or a link between halls."""
     f, s = d.fabric, d.state
     f.leaf_share[rows] = N.carried_frac(f.gang_gb_per_s[rows], f.leaf_asked[rows])
-    free = f.hall_gb_per_s[rows] - _taken_by_copies(d, rows)
-    f.hall_share[rows] = N.carried_frac(free * N.rdma_goodput_frac(f.hall_loss[rows]), f.hall_asked[rows])
+    if f.hall_asked[rows].any():  # else no gang spans halls and nobody reads the share
+        free = f.hall_gb_per_s[rows] - _taken_by_copies(d, rows)
+        f.hall_share[rows] = N.carried_frac(free * N.rdma_goodput_frac(f.hall_loss[rows]), f.hall_asked[rows])
     d.kernels.carried(
         rows, d.live, s.job_phase, d.slot_start, s.slot_node, f.net.node_leaf, f.net.leaf_hall, want,
         f.leaf_share, f.leaf_mask, f.hall_share, f.job_share,

@@ -86,12 +86,16 @@ def _cross(d: Derived, kind: str, rows: Ints) -> None:
     s = d.state
     due = s.arrays[f"{kind}_until_ms"][rows] <= s.grid_ms
     at, part = np.nonzero(due)
+    if not len(at):
+        return
     row = rows[at]
     up = s.arrays[f"{kind}_phase"][row, part] == N.UP
-    _fail(d, kind, row[up], part[up])
-    back, back_part = row[~up], part[~up]
-    s.arrays[f"{kind}_episode"][back, back_part] += 1
-    _renew(d.site, s, kind, back, back_part, s.grid_ms)
+    if up.any():
+        _fail(d, kind, row[up], part[up])
+    if not up.all():
+        back, back_part = row[~up], part[~up]
+        s.arrays[f"{kind}_episode"][back, back_part] += 1
+        _renew(d.site, s, kind, back, back_part, s.grid_ms)
 
 
 def _fail(d: Derived, kind: str, row: Ints, part: Ints) -> None:
