@@ -12,7 +12,7 @@ from twin import cooling_bits
 from twin.engine import Engine, run
 from twin.ensemble import make_state
 from twin.flows import stored_heat_kj
-from twin.nodephase import ON, STOPPED
+from twin.nodephase import FAILED, HEALTHY, ON, SPENT, STOPPED
 from twin.store import Batch
 from twin.sync import LATE_MS, Synchroniser
 
@@ -210,6 +210,19 @@ def test_units_feeds_and_nodes_stand_as_they_are_reported():
     assert not hear(SITE.feed_ids[0], "ok", 0.0).state.feed_ok[:, 0].any()
     assert (hear(SITE.node_ids[3], "ok", 0.0).state.node_phase[:, 3] == STOPPED).all()
     assert (hear(SITE.node_ids[3], "ok", 0.0, 1.0).state.node_phase[:, 3] == ON).all()
+
+
+def test_a_node_thought_to_have_failed_that_answers_is_healthy_and_stays_so():
+    engine, sync = alone(members=3)
+    s, now_ms = engine.state, T0_MS + 15 * MINUTE_MS
+    s.node_phase[:, 3], s.node_fault[:, 3], s.node_fails_at[:, 3] = FAILED, 0, SPENT
+    s.node_fault_ms[:, 3], s.node_until_ms[:, 3] = T0_MS, now_ms + MINUTE_MS
+    sync.correct(engine.derived, reading(SITE.node_ids[3], "ok", 1.0, now_ms=now_ms), now_ms)
+    assert (s.node_phase[:, 3] == ON).all()
+    assert (s.node_fault[:, 3] == HEALTHY).all()
+    s.node_fails_at[:, 3] += 1.0  # no new fault within this test
+    engine.run(now_ms + 30 * MINUTE_MS)
+    assert (s.node_phase[:, 3] == ON).all()
 
 
 def test_a_node_reported_off_says_nothing_about_its_power():

@@ -106,6 +106,15 @@ def return_named(d: Derived, rows: Ints, node: int) -> None:
     d.mark(rows)
 
 
+def found_up(d: Derived, up: Flags) -> None:
+    """Nodes (M, N) that were thought to be off turn out to run: those thought to have failed are healthy."""
+    s = d.state
+    row, node = np.nonzero(up & (s.node_phase == FAILED))
+    s.node_episode[row, node] += 1
+    begin_life(d, row, node)
+    s.node_until_ms[up] = s.node_fault_ms[up]
+
+
 def _come_again(d: Derived, row: Ints, node: Ints, kind: Ints) -> None:
     """The cause is still there: it strikes again, with signs as often as the kind gives any."""
     if not len(row):

@@ -13,6 +13,7 @@ from twin import cooling_bits as bits
 from twin.assimilate import Observed, inflate, update
 from twin.derived import Derived
 from twin.flows import stored_heat_kj
+from twin.node_repairs import found_up
 from twin.nodephase import ON, STOPPED
 from twin.store import Batch
 from twin.waterside import water_flow_frac
@@ -275,6 +276,9 @@ class Synchroniser:
             elif key == ("feed", "ok"):
                 s.arrays["feed_ok"] = np.where(present, on, s.feed_ok)
             elif key == ("node", "ok"):
+                up = present & on & (s.node_phase != ON)
+                if up.any():
+                    found_up(d, up)
                 fallen = np.where(s.node_phase == ON, STOPPED, s.node_phase)
                 s.arrays["node_phase"] = np.where(present, np.where(on, ON, fallen), s.node_phase).astype(np.int8)
         # a flag that was heard has a new array
