@@ -47,7 +47,7 @@ OPERATORS: tuple[Operator, ...] = (
     ),
     Operator("cdu", "coolant_c", lambda d: d.state.cdu_coolant_c, ("cdu_coolant_c",), (), 0.3, 0.3),
     Operator("loop", "flow_frac", water_flow_frac, ("loop_flow_frac",), (), 0.015, 0.02),
-    Operator("hall", "hot_c", lambda d: d.state.hall_hot_c, ("hall_hot_c",), (), 0.3, 0.3),
+    Operator("hall", "hot_c", lambda d: d.state.hall_hot_c, ("hall_hot_c",), ("hall_structure_c",), 0.3, 0.3),
     Operator("rack", "inlet_c", lambda d: d.state.rack_inlet_c, (), ("rack_recirc_frac",), 0.3, 0.0),
     Operator(
         "rack",
@@ -228,6 +228,9 @@ class Synchroniser:
             s.arrays[name][:, at] = new
         for name, new in zip(o.linked, linked, strict=True):
             self._take(s.arrays[name], name, at, new)
+        if o.channel == "hot_c":  # walls and steel that nobody measures have had the air of this hall for hours
+            new_at = at[~known]
+            s.hall_structure_c[:, new_at] = s.hall_hot_c[:, new_at]
         if o.channel == "outlet_c":
             _settle(d, at[~known])
         if o.channel == "hot_c":
