@@ -171,3 +171,24 @@ def test_a_state_without_its_service_arrays_is_refused():
     del s.arrays["service_late_s"]
     with pytest.raises(SnapshotMismatch, match="service_late_s"):
         s.check(SITE)
+
+
+def test_a_live_twin_sees_the_services_of_the_emulated_site():
+    from types import SimpleNamespace
+
+    from twin.commands import Commands
+    from twin.emulated_jobs import emulated_jobs
+    from twin.follow import adopt_jobs
+
+    jobs = emulated_jobs(SITE, 3, T0_MS, 2.0, {A: 0.7, B: 0.7})
+    assert len(jobs.services) >= 4
+    assert (jobs.width[jobs.service >= 0] == 1).all()
+    world = Engine(run(make_state(SITE, T0_MS, jobs=jobs), SITE, T0_MS + 10 * MINUTE_MS), SITE)
+    views = [SimpleNamespace(**{**row, "nodes": tuple(row["nodes"])}) for row in Commands(world).observe()]
+    twin = adopt_jobs(make_state(SITE, world.state.now_ms, members=2), SITE, views)
+    twin.check(SITE)
+    assert sorted(twin.jobs.services.names) == sorted(jobs.services.names)
+    assert sorted(twin.jobs.servers.tolist()) == sorted(jobs.servers[np.isin(jobs.ids, [v.id for v in views])].tolist())
+    twin.service_late_s[...] = 7.0
+    again = adopt_jobs(twin, SITE, views)
+    assert (again.service_late_s == 7.0).all()  # what was counted stays counted

@@ -11,6 +11,7 @@ from plant import streams
 from plant.network import GB_PER_GBIT
 from plant.site import Site
 from plant.workload import JOB_CLASSES, JobClass
+from twin.jobfile import services_seen
 from twin.jobs import ENDLESS_WORK_S, Jobs, make_jobs, move_columns
 
 # Widths [nodes] and run times [s, median] by class; services run until stopped. Shapes follow the traces in
@@ -80,7 +81,11 @@ def _row(out: _Column, seed: int, hall: str, h: int, c: JobClass, number: int, a
             )
         ) * (1.0 - age_frac)
     activity = min(1.0, ACTIVITY[c.name] * (0.85 + 0.3 * _draw(seed, "job activity", key, number)))
-    out.rows.append((f"{c.name}-{h}{number:04d}", c, width, work_s, at_ms, h, activity))
+    name = f"{c.name}-{h}{number:04d}"
+    if c.is_service:  # each node of a service is a replica, a job of its own
+        out.rows += [(f"{name}/{k + 1}", c, 1, work_s, at_ms, h, activity) for k in range(width)]
+    else:
+        out.rows.append((name, c, width, work_s, at_ms, h, activity))
     return width
 
 
@@ -117,6 +122,7 @@ def _table(site: Site, out: _Column) -> Jobs:
     def column(name: str) -> NDArray[np.float64]:
         return np.array([getattr(r[1], name) for r in rows], dtype=np.float64)
 
+    served = services_seen([r[0] for r in rows], [r[1] for r in rows], np.ones(len(rows)), [r[6] for r in rows])
     return make_jobs(
         [r[0] for r in rows],
         kinds=[r[1].name for r in rows],
@@ -129,6 +135,7 @@ def _table(site: Site, out: _Column) -> Jobs:
         gpus=gpu * width,
         checkpoint_s=column("checkpoint_interval_s"),
         restart_s=column("restart_s"),
+        **served,
         save_s=column("checkpoint_cost_s"),
         save_async=column("async_save"),
         **move_columns([r[1] for r in rows], width),

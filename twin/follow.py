@@ -13,6 +13,7 @@ from plant.workload import job_class
 from twin import jobs as J
 from twin.emulated_jobs import ACTIVITY
 from twin.fields import FIELDS
+from twin.jobfile import services_seen
 from twin.jobs import Jobs, make_jobs, move_columns
 from twin.state import State, axis_shape
 
@@ -48,13 +49,17 @@ def job_table(site: Site, seen: Sequence[Any], now_ms: int) -> Jobs:
 
     classes = {v.job_class: job_class(v.job_class) for v in seen}
     width = np.array([max(int(_told(v, "width", len(v.nodes))), 1) for v in seen], dtype=np.int64)
+    share = column("share_frac", lambda v: 1.0)
+    kinds = [classes[v.job_class] for v in seen]
+    served = services_seen([v.id for v in seen], kinds, share * width, [ACTIVITY[kind.name] for kind in kinds])
     return make_jobs(
         [v.id for v in seen],
         kinds=[v.job_class for v in seen],
         arrival_ms=np.array([min(int(_told(v, "arrived_ms", now_ms)), now_ms) for v in seen], dtype=np.int64),
         work_s=np.full(n, J.ENDLESS_WORK_S),
         width=width,
-        share_frac=column("share_frac", lambda v: 1.0),
+        share_frac=share,
+        **served,
         activity_frac=np.array([ACTIVITY[v.job_class] for v in seen]),
         priority=np.array([float(v.priority) for v in seen]),
         cap_exponent=np.array([classes[v.job_class].cap_exponent for v in seen]),
@@ -65,7 +70,7 @@ def job_table(site: Site, seen: Sequence[Any], now_ms: int) -> Jobs:
         net_gb_per_s=np.array([classes[v.job_class].net_gbit_per_s * GB_PER_GBIT for v in seen]),
         save_s=np.array([classes[v.job_class].checkpoint_cost_s for v in seen]),
         save_async=np.array([classes[v.job_class].async_save for v in seen], dtype=bool),
-        **move_columns([classes[v.job_class] for v in seen], width),
+        **move_columns(kinds, width),
         home=np.array([site.index("hall", v.hall) if v.hall else -1 for v in seen], dtype=np.float64),
     )
 
@@ -81,7 +86,8 @@ def adopt_jobs(state: State, site: Site, seen: Sequence[Any]) -> State:
     view = {v.id: v for v in seen}
     arrays = dict(state.arrays)
     for f in FIELDS:
-        if f.axis in ("job", "slot", "service"):
+        same = f.axis == "service" and jobs.services.names == state.jobs.services.names
+        if f.axis in ("job", "slot", "service") and not same:
             arrays[f.name] = np.zeros((state.members, *axis_shape(site, jobs, f.axis)), dtype=f.dtype)
     out = State(
         arrays, state.agenda, jobs, now_ms=state.now_ms, grid_ms=state.grid_ms, step_ms=state.step_ms,

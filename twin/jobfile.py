@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,3 +112,28 @@ def services_of(
         factor=factor,
         step_s=step_s,
     )
+
+
+def services_seen(
+    ids: Sequence[str], kinds: Sequence[JobClass], nodes: Floats, activity_frac: Sequence[float]
+) -> dict[str, Any]:
+    """Return columns for `make_jobs` that say which jobs are replicas of one service: those called `SERVICE/REPLICA`.
+
+    nodes: what each job has, in whole nodes; activity_frac: how busy the requests keep it. Jobs that nobody asks are
+    no replicas; a job without a mate is a service of one.
+    """
+    names: dict[str, int] = {}
+    served: list[JobClass] = []
+    offered: list[float] = []
+    service, servers = np.full(len(ids), -1), np.zeros(len(ids), dtype=np.int64)
+    for j, (name, kind) in enumerate(zip(ids, kinds, strict=True)):
+        if kind.is_service:
+            group = name.rpartition("/")[0] or name
+            at = service[j] = names.setdefault(group, len(names))
+            if at == len(served):
+                served.append(kind)
+                offered.append(0.0)
+            servers[j] = servers_of(kind, float(nodes[j]))
+            offered[at] += float(activity_frac[j] * servers[j]) / float(kind.request_s or 1.0)
+    table = services_of(list(names), served, np.array(offered), None, 3600.0)
+    return {"service": service, "servers": servers, "services": table}
