@@ -96,7 +96,6 @@ def _heat(case: HallCase, chosen: Chosen, fit: slice, test: slice) -> Column:
     lags = lagged(data.it_kw, TRIED_LAGS_S, data.step_s) if np.isfinite(data.it_kw).all() else None
     said = case.at_readings(chosen.twin.said.heat_kw)
     recovering = int(data.recovering[test].sum())
-    kept = data.heat_kw[test]
     baselines = {} if lags is None else _heat_lags(data, lags, measured, inside)
     return Column(
         channel="heat",
@@ -111,9 +110,14 @@ def _heat(case: HallCase, chosen: Chosen, fit: slice, test: slice) -> Column:
         extra={
             "unit": "kW",
             "left_out_while_meter_recovers": recovering,
-            "rmse_with_those": float(np.sqrt(np.nanmean((said[test] - kept) ** 2))),
+            "rmse_with_those": _rmse_of(data.heat_kw[test], said[test]),
         },
     )
+
+
+def _rmse_of(measured: Floats, said: Floats) -> float | None:
+    seen = np.isfinite(measured)
+    return float(np.sqrt(np.mean((said - measured)[seen] ** 2))) if seen.any() else None
 
 
 def _heat_lags(data: HallData, lags: Floats, measured: Floats, inside: Bools) -> dict[str, Floats]:
