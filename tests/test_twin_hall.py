@@ -189,13 +189,17 @@ def test_rounds_are_means_over_the_servers_that_answered():
     assert np.isnan(rounds_of(replace(polls, outlet_c=outlet)).outlet_c[0]).all()
 
 
-def test_meter_dropouts_and_their_recovery_are_found():
+def test_meter_dropouts_are_found_and_left_out_until_the_meter_has_caught_up():
     heat = np.full(400, 30.0)
     heat[100:102] = [1.4, 8.0]
+    heat[102:110] = 48.0  # what was kept in the water
     heat[200:] = 70.0
+    heat[300] = 2.0
     dropped, recovering = meter_faults(heat, 30.0, 0.5, 900.0)
-    assert np.flatnonzero(dropped).tolist() == [100, 101]
-    assert np.flatnonzero(recovering).tolist() == list(range(100, 132))
+    assert np.flatnonzero(dropped).tolist() == [100, 101, 300]
+    assert np.flatnonzero(recovering).tolist() == list(range(102, 110))
+    _, shorter = meter_faults(heat, 30.0, 0.5, 60.0)
+    assert np.flatnonzero(shorter).tolist() == [102, 103]
 
 
 # --- lags and rows ---------------------------------------------------------------------------------------------------

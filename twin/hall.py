@@ -20,6 +20,7 @@ KW_PER_W = 1e-3
 LEAST_READINGS = 20
 MOST_READINGS = 1_000_000
 DROPOUT_WINDOW_S = 1800.0
+CAUGHT_UP_FRAC = 0.1
 TEMPERATURES_C = (-40.0, 120.0)
 HOW_TO_GET = (
     "such files are two tables: servers (time in UTC, rack, server, power in W, inlet and outlet temperature in C, fan"
@@ -111,9 +112,10 @@ def load_hall(path: str | Path) -> HallData:
 
 
 def meter_faults(heat_kw: Floats, step_s: float, dropout_frac: float, recovery_s: float) -> tuple[Bools, Bools]:
-    """Return which heat readings are drop-outs, and which are within recovery_s after one.
+    """Return which heat readings are drop-outs, and which follow one while the meter catches up.
 
-    A drop-out is a reading below dropout_frac of the median of the half hour around it (or below 0).
+    A drop-out is a reading below dropout_frac of the median of the half hour around it (or below 0). The meter has
+    recovered once a reading is within CAUGHT_UP_FRAC of the median of the half hour before, after recovery_s at most.
     """
     from numpy.lib.stride_tricks import sliding_window_view
 
@@ -124,8 +126,19 @@ def meter_faults(heat_kw: Floats, step_s: float, dropout_frac: float, recovery_s
     median[seen] = np.nanmedian(around[seen], axis=1)
     with np.errstate(invalid="ignore"):
         dropped = (heat_kw < dropout_frac * median) | (heat_kw < 0.0)
-    last = np.maximum.accumulate(np.where(dropped, np.arange(len(heat_kw)), -(10**9)))
-    return dropped, (np.arange(len(heat_kw)) - last) * step_s <= recovery_s
+    recovering = np.zeros(len(heat_kw), dtype=bool)
+    good = np.isfinite(heat_kw) & ~dropped
+    for i in np.flatnonzero(dropped & ~np.append(dropped[1:], False)).tolist():
+        before = heat_kw[max(0, i - 2 * reach) : i][good[max(0, i - 2 * reach) : i]]
+        last = min(len(heat_kw), i + 1 + int(recovery_s / step_s))
+        near = (
+            np.abs(heat_kw[i + 1 : last] - np.median(before)) <= CAUGHT_UP_FRAC * np.median(before)
+            if len(before)
+            else []
+        )
+        caught_up = np.flatnonzero(near)
+        recovering[i + 1 : i + 1 + int(caught_up[0]) if len(caught_up) else last] = True
+    return dropped, recovering
 
 
 def _read(folder: Path, file: str, columns: list[str]) -> Any:
@@ -148,6 +161,8 @@ def _facility(folder: Path, mapping: HallMapping, refused: dict[str, int]) -> tu
         series[row[row >= 0][::-1]] = values[row >= 0][::-1]  # the first reading of an instant stays
         if name in inputs:
             held += int((~np.isfinite(series)).sum())
+            series = _hold(series, f"{file}: {name}")
+        elif name == f.it_w and np.isfinite(series).any():
             series = _hold(series, f"{file}: {name}")
         columns[name] = series
     return epoch_ms, step_ms, columns, held

@@ -47,7 +47,7 @@ class HeatMeter(Part):
 
     heat: str = text("column with the heat carried away [W]")
     dropout_frac: float = number("ratio", 0, 1, "share of the median around a drop-out that it stays below", 0.5)
-    recovery_s: float = number("s", 0, 7200, "time after a drop-out that is left out as well", 900.0)
+    recovery_s: float = number("s", 0, 7200, "longest time after a drop-out that is left out as well", 900.0)
 
 
 class HallSplit(Part):
