@@ -129,14 +129,10 @@ def meter_faults(heat_kw: Floats, step_s: float, dropout_frac: float, recovery_s
     recovering = np.zeros(len(heat_kw), dtype=bool)
     good = np.isfinite(heat_kw) & ~dropped
     for i in np.flatnonzero(dropped & ~np.append(dropped[1:], False)).tolist():
-        before = heat_kw[max(0, i - 2 * reach) : i][good[max(0, i - 2 * reach) : i]]
+        earlier = slice(max(0, i - 2 * reach), i)
         last = min(len(heat_kw), i + 1 + int(recovery_s / step_s))
-        near = (
-            np.abs(heat_kw[i + 1 : last] - np.median(before)) <= CAUGHT_UP_FRAC * np.median(before)
-            if len(before)
-            else []
-        )
-        caught_up = np.flatnonzero(near)
+        usual_kw = float(np.median(heat_kw[earlier][good[earlier]])) if good[earlier].any() else np.nan
+        caught_up = np.flatnonzero(np.abs(heat_kw[i + 1 : last] - usual_kw) <= CAUGHT_UP_FRAC * usual_kw)
         recovering[i + 1 : i + 1 + int(caught_up[0]) if len(caught_up) else last] = True
     return dropped, recovering
 
