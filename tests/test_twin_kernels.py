@@ -15,7 +15,7 @@ from twin_stories import MINUTE_MS, T0_MS, crisis, tiny
 from plant.errors import SnapshotMismatch
 from plant.thermal import RackStep, rack_step
 from twin.engine import run
-from twin.kernels import GpuColumns, RackOut, kernels
+from twin.kernels import GpuColumns, JobColumns, RackOut, kernels
 
 NODES, HALLS, MEMBERS = 30, 2, 3
 
@@ -212,3 +212,32 @@ def test_racks_warm_the_same_and_only_changed_ones_are_computed_again(seed: int)
         assert np.allclose(kept[0], new, rtol=1e-12, atol=1e-14)
     for plain, fast in zip(*found, strict=True):
         assert np.allclose(plain, fast, rtol=1e-10, atol=1e-10)
+
+
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=40, deadline=None)
+def test_jobs_advance_save_and_serve_the_same(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    jobs, live = 8, np.array([0, 2, 3, 7])
+    tau = rng.choice([0.0, 60.0, 300.0], jobs)
+    of = JobColumns(
+        rng.choice([0.9, 1.0], jobs), tau, np.where(tau > 0.0, tau + 5.0, np.inf), np.full(jobs, 5.0),
+        rng.random(jobs), rng.choice([200.0, 1e9], jobs),
+    )  # fmt: skip
+    phase = rng.integers(1, 6, (MEMBERS, jobs)).astype(np.int8)
+    speed = np.where(phase[:, live] == 2, rng.random((MEMBERS, 4)), 0.0)
+    drain, until = rng.random((MEMBERS, jobs)) < 0.5, rng.integers(0, 2000, (MEMBERS, jobs))
+    start, weight, gpus = rng.integers(-1, 2, (MEMBERS, jobs)), rng.random(jobs), rng.integers(0, 9, jobs) * 1.0
+    work = rng.uniform(0.0, 900.0, (MEMBERS, jobs))
+    saved = work - rng.uniform(0.0, 400.0, (MEMBERS, jobs))
+    found = []
+    for name in ("numpy", "numba"):
+        k, event = kernels(name), np.empty((MEMBERS, 4), dtype=np.int8)
+        out = work.copy(), saved.copy(), np.ones(MEMBERS)
+        happened = k.advance_jobs(live, of, 15.0, 1000, speed, phase, drain, until, *out, event)
+        given = np.full((MEMBERS, 4), -1.0), *np.full((3, MEMBERS), -1.0)
+        k.service(np.array([0, 2]), live, phase, start, weight, gpus, speed, *given)
+        assert happened == bool(event.any())
+        found.append((*out, event, *given))
+    for plain, fast in zip(*found, strict=True):
+        assert np.allclose(plain, fast, rtol=1e-12, atol=1e-12)

@@ -17,7 +17,7 @@ from twin.airpaths import refresh_air
 from twin.fabric import Fabric
 from twin.gpus import GpuHeat
 from twin.jobs import NOT_ARRIVED
-from twin.kernels import RackOut, kernels
+from twin.kernels import JobColumns, RackOut, kernels
 from twin.layout import Ints, Layout, Rows, some_rows
 from twin.nodepower import refresh_power
 from twin.occupancy import refresh_live, refresh_load
@@ -79,6 +79,9 @@ class Derived:
         self.save_lag_s = checkpoint.lag_s(t.save_s, t.save_async)
         # work since the last complete save when the next one is; an interval of 0 has nothing to save
         self.save_due_s = np.where(t.checkpoint_s > 0.0, t.checkpoint_s + self.save_lag_s, np.inf)
+        self.job_columns = JobColumns(
+            self.pace_frac, t.checkpoint_s, self.save_due_s, self.save_lag_s, self.stall_s * t.gpus, t.work_s
+        )
         self.services = ServiceView(self) if len(t.services) else None
         self._allocate()
         self.refresh()

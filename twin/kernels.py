@@ -61,6 +61,19 @@ class GpuOut(NamedTuple):
     memory: bool
 
 
+class JobColumns(NamedTuple):
+    """What is constant of jobs while they advance, each (J,); see plant/checkpoint.py."""
+
+    pace_frac: Floats
+    checkpoint_s: Floats
+    save_due_s: Floats
+    """Work since the last complete save when the next one is; infinite where nothing is saved."""
+    save_lag_s: Floats
+    stall_gpu_s: Floats
+    """GPU-seconds that a save costs."""
+    work_s: Floats
+
+
 class Kernels(Protocol):
     """What each form offers; arrays that end in `out` are written for the given member rows and nowhere else."""
 
@@ -262,6 +275,44 @@ class Kernels(Protocol):
         carried_out: Floats,
     ) -> None:
         """Advance all racks by one step in place; carried_out (M, H): the heat that leaves their racks [kJ]."""
+        ...  # fmt: skip
+
+    def advance_jobs(
+        self,
+        live: Ints,
+        of: JobColumns,
+        dt_s: float,
+        now_ms: int,
+        speed: Floats,
+        job_phase: Any,
+        drain: Any,
+        until_ms: Ints,
+        work_out: Floats,
+        saved_out: Floats,
+        saving_gpu_h_out: Floats,
+        event_out: Any,
+    ) -> bool:
+        """Advance work and saves of the live jobs in place; event_out (M, live): 1 done, 2 drained, 4 up again.
+
+        speed is (M, live), the rest (M, J). Tells whether anything has happened.
+        """
+        ...  # fmt: skip
+
+    def service(
+        self,
+        rows: Ints,
+        live: Ints,
+        job_phase: Any,
+        start_ms: Ints,
+        weight: Floats,
+        gpus: Floats,
+        speed: Floats,
+        demand_out: Floats,
+        total_out: Floats,
+        frac_out: Floats,
+        lost_gpus_out: Floats,
+    ) -> None:
+        """Find what is demanded (M, live) of live jobs in some rows, its total, and the share that they give."""
         ...  # fmt: skip
 
 

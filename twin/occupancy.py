@@ -107,12 +107,19 @@ def _refresh_service(d: Derived, rows: Rows) -> None:
     Queueing is not an outage, nor is a hold in the queue: a job counts from its first start on, and while it is
     interrupted.
     """
-    s, phase, speed = d.state, d.live_phase[rows], d.speed[rows]
+    s = d.state
+    if d.services is None:
+        d.kernels.service(
+            d.numbers(rows), d.live, s.job_phase, s.job_start_ms, d.weight, s.jobs.gpus, d.speed, d.demand,
+            d.demand_total, d.service_frac, d.lost_gpus,
+        )  # fmt: skip
+        return
+    phase, speed = d.live_phase[rows], d.speed[rows]
     begun = s.job_start_ms[rows].take(d.live, axis=1) >= 0
     in_queue = (phase == J.WAITING) | (phase == J.HELD)
     asked = (phase > J.NOT_ARRIVED) & (phase < J.DONE) & (~in_queue | begun)
     demand = np.where(asked, d.weight[d.live], 0.0)
-    given = demand * speed if d.services is None else d.services.given(d, rows, asked, demand, speed)
+    given = d.services.given(d, rows, asked, demand, speed)
     total, served = sum_in_order(demand), sum_in_order(given)
     d.demand[rows] = demand
     d.demand_total[rows] = np.where(total > 0.0, total, 1.0)
