@@ -291,14 +291,33 @@ def table_rows(heading: str) -> dict[str, str]:
     return {m.group(1): m.group(0) for m in re.finditer(r"^\| `(\w+)` \|.*$", part, re.MULTILINE)}
 
 
-def test_nomenclature_has_every_array_of_the_site():
+def owners() -> dict[str, type]:
+    """Heading on docs/nomenclature.md -> the class whose arrays stand there: the site and what hangs on it."""
+    from plant.chain import PowerChain
+    from plant.coolingplant import CoolingPlant
+    from plant.faults import FaultLaws
+    from plant.gpubuild import Gpus
+    from plant.network import Network
     from plant.site import Site
 
-    rows = table_rows("## What the site is")
-    names = {field.name for field in dataclasses.fields(Site)}
+    return {f"`{c.__module__}.{c.__name__}`": c for c in (Site, PowerChain, CoolingPlant, Network, Gpus, FaultLaws)}
+
+
+@pytest.mark.parametrize("heading", owners())
+def test_nomenclature_has_every_array_of_the_site(heading):
+    rows = table_rows(f"arrays of {heading}\n")
+    names = {field.name for field in dataclasses.fields(owners()[heading])}
     assert set(rows) == names, (
         f"add {sorted(names - set(rows))}, drop {sorted(set(rows) - names)} in docs/nomenclature.md"
     )
+
+
+def test_every_part_of_a_site_that_holds_arrays_is_on_the_page_of_words():
+    from plant.site import load_site
+
+    site = load_site("tiny")
+    parts = {type(getattr(site, f.name)) for f in dataclasses.fields(site)}
+    assert {part for part in parts if dataclasses.is_dataclass(part)} < set(owners().values())
 
 
 def test_nomenclature_has_every_array_of_the_state():
@@ -310,6 +329,15 @@ def test_nomenclature_has_every_array_of_the_state():
         want.get(name, f"drop {name}") for name in sorted(want.keys() | rows.keys()) if want.get(name) != rows.get(name)
     ]
     assert not wrong, "\n".join(["rows of docs/nomenclature.md to write:", *wrong])
+
+
+def test_links_between_pages_lead_to_files():
+    lost = []
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[\w-]*)?\)", page.read_text(encoding="utf-8")):
+            if not (page.parent / target).exists():
+                lost.append(f"{page.relative_to(ROOT)}: {target}")
+    assert not lost
 
 
 # --- the rule about skips ---------------------------------------------------------------------

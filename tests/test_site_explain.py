@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+import re
 
+import power_site
 import pytest
 
 from plant.errors import SiteFileError
-from plant.site import KINDS, Site, load_site
+from plant.site import KINDS, load_site
 from plant.wiring import reach, served_by, serves
 from verbs import site_explain
 
@@ -33,11 +34,38 @@ def test_a_loop_says_its_ride_through_in_closed_form():
     assert said["hangs_on_it"]["node"] == 576
 
 
-def test_every_parameter_of_a_node_has_a_meaning():
-    rows = site_explain.run("hall", SITE.node_ids[0])["items"]
-    assert {"node_peak_kw", "node_idle_kw"} <= {row["name"] for row in rows}
-    silent = {row["name"] for row in rows if not row["meaning"]} & {f.name for f in fields(Site)}
-    assert not silent
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Sites that have every kind of component and every table between them."""
+    chain = tmp_path_factory.mktemp("sites") / "chain.toml"
+    chain.write_text(power_site.text(), encoding="utf-8")
+    return ["hall", "fabric", "liquid", "c3o", str(chain)]
+
+
+def test_every_parameter_that_is_printed_has_a_meaning(files):
+    shown, kinds = [], set()
+    for file in files:
+        said = site_explain.run(file)
+        shown += said["parameters"]
+        for first in said["items"]:
+            kinds.add(first["kind"])
+            shown += site_explain.run(file, first["first"])["items"]
+    assert kinds == set(KINDS)
+    assert {"node_peak_kw", "gpus.slow_c", "generator_wait_s", "loop_stage_up_k", "node_gb_per_s"} <= {
+        row["name"] for row in shown
+    }
+    assert not sorted({row["name"] for row in shown if not row["meaning"]})
+
+
+def test_the_equations_of_every_kind_stand_under_a_heading_of_the_page():
+    page = (site_explain.DOCS / "twin.md").read_text(encoding="utf-8")
+    headings = [re.sub(r"[^\w -]", "", line.lstrip("#").strip().lower()).replace(" ", "-")
+                for line in page.splitlines() if line.startswith("#")]  # fmt: skip
+    assert set(site_explain.EQUATIONS) == set(KINDS)
+    for kind in KINDS:
+        assert headings.count(site_explain.EQUATIONS[kind]) == 1, kind
+    assert site_explain.run("hall", SITE.chiller_ids[0])["equations"] == "docs/twin.md#chillers"
+    assert set(re.findall(r"\]\(#([\w-]+)\)", page)) <= set(headings), "the table of contents points nowhere"
 
 
 def test_the_whole_site_lists_every_kind_that_is_there():

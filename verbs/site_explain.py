@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,16 @@ from plant.site import KINDS, Site, did_you_mean, load_site
 from plant.units import WATER_KG_PER_M3, WATER_KJ_PER_KG_K
 from verbs import fault_explain
 
-WORDS = Path(__file__).resolve().parent.parent / "docs" / "nomenclature.md"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 PREFIX = {"cooling_unit": "unit"}
+EQUATIONS = {
+    "region": "weather", "hall": "hall-air", "rack": "racks", "node": "power-of-a-node",
+    "cooling_unit": "cooling-units", "loop": "water-loops", "chiller": "chillers", "pump": "pumps",
+    "cdu": "coolant-units", "ups": "ups", "feed": "feeds-and-generators", "psu": "power-supplies",
+    "switch": "network", "link": "network", "pdu": "breakers", "generator": "feeds-and-generators",
+}  # fmt: skip
+"""The heading of docs/twin.md under which the equations of each kind stand."""
+GPU_NOT_SHOWN = ("node", "rack", "kind", "offset_k", "node_idle_kw", "node_peak_kw")  # indices, and what the node shows
 UNITS = (
     ("_kgco2_per_kwh", "kgCO2/kWh"), ("_kj_per_k", "kJ/K"), ("_kw_per_k", "kW/K"), ("_gb_per_s", "GB/s"),
     ("_per_k", "1/K"), ("_per_s", "1/s"), ("_frac", "fraction"), ("_prob", "probability"), ("_kwh", "kWh"),
@@ -35,7 +44,12 @@ def run(file: str, component: str = "") -> dict[str, Any]:
     if kind is None:
         known = tuple(name for one in KINDS for name in site.components(one))
         raise SiteFileError(f"site {site.name}", f"no component '{component}'", cure=did_you_mean(component, known))
-    return head | _one(site, kind, component)
+    return head | {"equations": equations_of(kind)} | _one(site, kind, component)
+
+
+def equations_of(kind: str) -> str:
+    """Return the page and heading that say how components of a kind are computed."""
+    return f"docs/twin.md#{EQUATIONS[kind]}"
 
 
 def _whole(site: Site) -> dict[str, Any]:
@@ -50,7 +64,10 @@ def _whole(site: Site) -> dict[str, Any]:
     ids = {kind: site.components(kind) for kind in kinds}
     return {
         "faults": fault_explain.of_site(site),
-        "items": [{"kind": kind, "count": len(v), "first": v[0], "last": v[-1]} for kind, v in ids.items()],
+        "items": [
+            {"kind": kind, "count": len(v), "first": v[0], "last": v[-1], "equations": equations_of(kind)}
+            for kind, v in ids.items()
+        ],
         "parameters": rows,
     }
 
@@ -71,7 +88,8 @@ def _one(site: Site, kind: str, component: str) -> dict[str, Any]:
         "items": [
             {"name": name, "value": _plain(values[row]), "unit": unit_of(name), "meaning": meaning}
             for name, values, meaning in _arrays(site, kind)
-        ],
+        ]
+        + (_gpu_rows(site, row) if kind == "node" else []),
     }
 
 
@@ -100,8 +118,20 @@ def _arrays(site: Site, kind: str) -> list[tuple[str, Any, str]]:
             values = getattr(owner, f.name)
             named = f.name.startswith(f"{prefix}_") or (f.name == "other_kw_frac" and kind == "region")
             if named and f.name != "link_each_gb_per_s" and isinstance(values, np.ndarray) and values.shape == (count,):
-                found.append((f.name, values, words.get(f.name, "")))
+                found.append((f.name, values, words.get(type(owner).__name__, {}).get(f.name, "")))
     return found + _capacities(site, kind)
+
+
+def _gpu_rows(site: Site, node: int) -> list[dict[str, Any]]:
+    """Return the numbers of a node's accelerators and fans; none where it has no such tables."""
+    gpus, words = site.gpus, meanings().get("Gpus", {})
+    at = np.flatnonzero(gpus.node == node)
+    columns = {f.name: getattr(gpus, f.name) for f in fields(gpus) if f.name not in GPU_NOT_SHOWN}
+    return [
+        {"name": f"gpus.{name}", "value": _plain(values[at[0]]), "unit": unit_of(name), "meaning": words.get(name, "")}
+        for name, values in columns.items()
+        if len(at) and values.shape == gpus.node.shape
+    ]
 
 
 def _capacities(site: Site, kind: str) -> list[tuple[str, Any, str]]:
@@ -123,12 +153,15 @@ def unit_of(name: str) -> str:
     return next((unit for suffix, unit in UNITS if name.endswith(suffix)), "")
 
 
-def meanings() -> dict[str, str]:
-    """Return what each name means, from the page on words."""
-    if not WORDS.is_file():
+@lru_cache(maxsize=1)
+def meanings() -> dict[str, dict[str, str]]:
+    """Return what each name means by the class that holds it, from the page on words: its tables name their class."""
+    if not (DOCS / "nomenclature.md").is_file():
         return {}
-    rows = re.findall(r"^\| `([a-z0-9_]+)` \| [^|]+ \| (.*) \|$", WORDS.read_text(encoding="utf-8"), flags=re.M)
-    return dict(reversed(rows))  # a name that stands in both tables means there what it means of the site
+    parts = re.split(r"^## ", (DOCS / "nomenclature.md").read_text(encoding="utf-8"), flags=re.M)
+    found = [(re.search(r"`[a-z.]+\.([A-Z]\w+)`", part.split("\n", 1)[0]), part) for part in parts]
+    row = re.compile(r"^\| `(\w+)` \| [^|]+ \| (.*) \|$", flags=re.M)
+    return {owner[1]: dict(row.findall(part)) for owner, part in found if owner}
 
 
 def _plain(value: Any) -> Any:
