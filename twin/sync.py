@@ -233,9 +233,6 @@ class Synchroniser:
             s.hall_structure_c[:, new_at] = s.hall_hot_c[:, new_at]
         if o.channel == "outlet_c":
             _settle(d, at[~known])
-        if o.channel == "hot_c":
-            # walls and floor, which nobody measures, have long had the temperature of the air heard for the first time
-            s.hall_structure_c[:, at[~known]] = s.hall_hot_c[:, at[~known]]
         expected = innovation.variance + o.error_sd**2 + o.noise_sd**2
         # persistence says nothing about a first reading, so the twin is not judged by it either
         following.note(at, value[at], innovation.difference, expected, known)
