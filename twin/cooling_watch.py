@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from plant import chillers
 from twin import cooling_effects as effects
-from twin.cooling_bits import CHILLER_ON, COMING_UP, HIGH_PRESSURE, LOW_FLOW, STANDBY, STANDING_BY, STARTING
+from twin.cooling_bits import CHILLER_ON, COMING_UP, HIGH_PRESSURE, LOW_FLOW, STANDBY, STANDING_BY
 from twin.ensemble import FOULING_K, LIMIT_SIGMAS
 from twin.layout import segment_sum
 from twin.node_lives import stop_nodes
@@ -63,15 +63,19 @@ def _stand_in(w: World) -> None:
 def _protect(w: World) -> None:
     """Trip chillers that have too little water or condense too hot; release those whose reason is gone."""
     s, d, plant, of = w.state, w.derived, w.site.cooling, w.site.chiller_loop
-    on = s.chiller_phase == CHILLER_ON
-    dry = d.water_flow < plant.loop_low_flow_frac
-    if dry.any():
-        _trip(w, on & dry.take(of, axis=1), LOW_FLOW)
-    load = d.loop_taken_kw / np.maximum(d.loop_capacity_kw, 1e-9)
-    hot_c = chillers.condensing_c(d.loop_outdoor_c, load, plant.loop_condenser_k)
-    if (hot_c + FOULING_LIMIT_K > plant.loop_condensing_trip_c).any():
+    outdoor_c = np.broadcast_to(d.loop_outdoor_c, d.loop_taken_kw.shape)
+    dry, hot = d.kernels.endangered(
+        d.layout.loop_columns, outdoor_c, d.water_flow, d.loop_taken_kw, d.loop_capacity_kw, FOULING_LIMIT_K
+    )
+    if dry:
+        low = d.water_flow < plant.loop_low_flow_frac
+        _trip(w, (s.chiller_phase == CHILLER_ON) & low.take(of, axis=1), LOW_FLOW)
+    if hot:
+        load = d.loop_taken_kw / np.maximum(d.loop_capacity_kw, 1e-9)
+        hot_c = chillers.condensing_c(d.loop_outdoor_c, load, plant.loop_condenser_k)
         single_c = hot_c.take(of, axis=1) + s.chiller_foul_k
-        _trip(w, on & (single_c > plant.loop_condensing_trip_c.take(of)), HIGH_PRESSURE)
+        over = single_c > plant.loop_condensing_trip_c.take(of)
+        _trip(w, (s.chiller_phase == CHILLER_ON) & over, HIGH_PRESSURE)
     if ((s.chiller_off & (LOW_FLOW | HIGH_PRESSURE)) > 0).any():
         _release(w)
 
@@ -97,18 +101,14 @@ def _release(w: World) -> None:
 
 def _stage(w: World, dt_s: float) -> None:
     """Call one more chiller when load or water has asked for it long enough; let one stop when it is not needed."""
-    s, d, plant = w.state, w.derived, w.site.cooling
-    on = segment_sum((s.chiller_phase == CHILLER_ON).astype(np.float64), d.layout.loop_chillers)
-    coming = segment_sum((s.chiller_phase == STARTING).astype(np.float64), d.layout.loop_chillers)
-    load = np.where(d.loop_capacity_kw > 0.0, d.loop_taken_kw / np.maximum(d.loop_capacity_kw, 1e-9), 1.0)
-    above_k = s.loop_supply_c - s.loop_setpoint_c
-    ours = plant.loop_controlled & ~s.loop_held & (coming == 0.0)
-    more = ours & chillers.wants_more(load, above_k, plant.loop_stage_up_frac, plant.loop_stage_up_k)
-    fewer = ours & chillers.wants_fewer(load, on, above_k, plant.loop_stage_down_frac)
-    s.arrays["loop_call_s"] = np.where(more, s.loop_call_s + dt_s, 0.0)
-    s.arrays["loop_spare_s"] = np.where(fewer, s.loop_spare_s + dt_s, 0.0)
-    up = more & (s.loop_call_s >= plant.loop_stage_up_s)
-    down = fewer & (s.loop_spare_s >= plant.loop_stage_down_s)
+    s, d = w.state, w.derived
+    up, down = np.empty((2, *s.loop_call_s.shape), dtype=bool)
+    due = d.kernels.stage(
+        d.layout.loop_columns, dt_s, s.chiller_phase, s.loop_held, s.loop_supply_c, s.loop_setpoint_c,
+        d.loop_taken_kw, d.loop_capacity_kw, s.loop_call_s, s.loop_spare_s, up, down,
+    )  # fmt: skip
+    if not due:
+        return
     for loop in _rows_of((up | down).any(axis=0)):
         effects.start_standby(w, int(loop), _rows_of(up[:, loop]), s.grid_ms)
         _stand_down(w, int(loop), _rows_of(down[:, loop]))

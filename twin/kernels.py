@@ -74,6 +74,29 @@ class JobColumns(NamedTuple):
     work_s: Floats
 
 
+class LoopColumns(NamedTuple):
+    """What is constant of water loops, each (L,) unless said; see plant/chillers.py and plant/coolingfile.py."""
+
+    chiller_start: Ints
+    """(L+1,): chillers of loop l are chiller_start[l] .. chiller_start[l+1]-1."""
+    cop_per_k: Floats
+    design_outdoor_c: Floats
+    derate_per_k: Floats
+    capacity_per_k: Floats
+    capacity_most_frac: Floats
+    part_load: Floats
+    """(L, 3)."""
+    controlled: Flags
+    low_flow_frac: Floats
+    condenser_k: Floats
+    condensing_trip_c: Floats
+    stage_up_frac: Floats
+    stage_up_k: Floats
+    stage_up_s: Floats
+    stage_down_frac: Floats
+    stage_down_s: Floats
+
+
 class Kernels(Protocol):
     """What each form offers; arrays that end in `out` are written for the given member rows and nowhere else."""
 
@@ -313,6 +336,60 @@ class Kernels(Protocol):
         lost_gpus_out: Floats,
     ) -> None:
         """Find what is demanded (M, live) of live jobs in some rows, its total, and the share that they give."""
+        ...  # fmt: skip
+
+    def loop_step(
+        self,
+        of: LoopColumns,
+        dt_s: float,
+        outdoor_c: Floats,
+        heat_kw: Floats,
+        flow_frac: Floats,
+        phase: Any,
+        chiller_kw: Floats,
+        chiller_cop: Floats,
+        setpoint_c: Floats,
+        water_kj_per_k: Floats,
+        supply_out: Floats,
+        free_out: Floats,
+        taken_out: Floats,
+        capacity_out: Floats,
+        electric_out: Floats,
+    ) -> None:
+        """Let chillers and free cooling take heat (M, L) out of the loops for one step; supply_out [C] in place.
+
+        free_out: what free cooling could take, then what it took; taken_out, capacity_out, electric_out: of chillers.
+        """
+        ...  # fmt: skip
+
+    def endangered(
+        self,
+        of: LoopColumns,
+        outdoor_c: Floats,
+        flow_frac: Floats,
+        taken_kw: Floats,
+        capacity_kw: Floats,
+        fouling_k: float,
+    ) -> tuple[bool, bool]:
+        """Tell whether any loop has too little water, and whether any chiller may condense too hot."""
+        ...  # fmt: skip
+
+    def stage(
+        self,
+        of: LoopColumns,
+        dt_s: float,
+        phase: Any,
+        held: Any,
+        supply_c: Floats,
+        setpoint_c: Floats,
+        taken_kw: Floats,
+        capacity_kw: Floats,
+        call_out: Floats,
+        spare_out: Floats,
+        up_out: Any,
+        down_out: Any,
+    ) -> bool:
+        """Count in place how long loops asked for a chiller more or fewer; tell whether any is due (up, down)."""
         ...  # fmt: skip
 
 

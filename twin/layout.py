@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from plant import streams
 from plant.site import Site
+from twin.kernels import LoopColumns
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -98,7 +99,15 @@ class Layout:
         units = np.maximum(np.bincount(site.unit_hall, minlength=halls), 1)
         self.hall_effectiveness = np.bincount(site.unit_hall, site.unit_effectiveness_frac, halls) / units
         per_loop = np.maximum(np.bincount(site.chiller_loop, minlength=loops), 1)
+        plant = site.cooling
         self.loop_cop_per_k = np.bincount(site.chiller_loop, site.chiller_cop_per_k, loops) / per_loop
+        self.loop_columns = LoopColumns(
+            np.searchsorted(site.chiller_loop, np.arange(loops + 1)).astype(np.int64), self.loop_cop_per_k,
+            plant.loop_design_outdoor_c, plant.loop_derate_per_k, plant.loop_capacity_per_k,
+            plant.loop_capacity_most_frac, plant.loop_part_load, plant.loop_controlled, plant.loop_low_flow_frac,
+            plant.loop_condenser_k, plant.loop_condensing_trip_c, plant.loop_stage_up_frac, plant.loop_stage_up_k,
+            plant.loop_stage_up_s, plant.loop_stage_down_frac, plant.loop_stage_down_s,
+        )  # fmt: skip
         self.loop_region = np.array([site.hall_region[h[0]] if len(h) else 0 for h in self.loop_halls], dtype=np.int64)
 
 

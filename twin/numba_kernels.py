@@ -16,6 +16,9 @@ from twin.numba_gpus import gpu_rises as gpu_rises
 from twin.numba_gpus import gpu_step as gpu_step
 from twin.numba_jobs import advance_jobs as advance_jobs
 from twin.numba_jobs import service as service
+from twin.numba_loops import endangered as endangered
+from twin.numba_loops import loop_step as loop_step
+from twin.numba_loops import stage as stage
 from twin.numba_nodes import node_demand as node_demand
 from twin.numba_nodes import settle_nodes as settle_nodes
 from twin.numba_racks import rack_air as rack_air

@@ -13,6 +13,9 @@ from twin.plain_gpus import gpu_rises as gpu_rises
 from twin.plain_gpus import gpu_step as gpu_step
 from twin.plain_jobs import advance_jobs as advance_jobs
 from twin.plain_jobs import service as service
+from twin.plain_loops import endangered as endangered
+from twin.plain_loops import loop_step as loop_step
+from twin.plain_loops import stage as stage
 from twin.plain_nodes import node_demand as node_demand
 from twin.plain_nodes import settle_nodes as settle_nodes
 from twin.plain_racks import rack_air as rack_air

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from plant import chillers, cooling, water
+from plant import cooling, water
 from twin.cooling_bits import CHILLER_ON, STARTING
 from twin.derived import Derived, PumpView
 from twin.layout import gather_sum, segment_sum
@@ -21,33 +21,23 @@ def advance_water(d: Derived, coil_kw: Array, cdu_kw: Array | None, dt_s: float,
     if cdu_kw is not None:
         heat_kw = heat_kw + cdu_kw
     outdoor_l = outdoor_c.take(plant.loop_region, axis=1)
-    running = s.chiller_phase == CHILLER_ON
-    rated = segment_sum(np.where(running, s.chiller_capacity_kw, 0.0), lay.loop_chillers)
     flow_frac = d.water_flow
-    capacity = rated * cooling.flow_capacity_frac(flow_frac)
-    if plant.has_control:
-        capacity = capacity * chillers.ambient_capacity_frac(
-            outdoor_l, plant.loop_design_outdoor_c, plant.loop_derate_per_k
-        )
-        above_k = s.loop_supply_c - s.loop_setpoint_c
-        capacity = capacity * chillers.warm_water_capacity_frac(
-            above_k, plant.loop_capacity_per_k, plant.loop_capacity_most_frac
-        )
     free_kw = _free_cooling_kw(d, heat_kw, outdoor_l, flow_frac)
-    taken_kw = cooling.chiller_heat_kw(
-        s.loop_supply_c, s.loop_setpoint_c, heat_kw, capacity + free_kw, s.loop_water_kj_per_k, dt_s
-    )
-    s.arrays["loop_supply_c"] = s.loop_supply_c + (heat_kw - taken_kw) * dt_s / s.loop_water_kj_per_k
+    taken_kw, capacity, electric_kw = np.empty((3, *heat_kw.shape))
+    d.kernels.loop_step(
+        lay.loop_columns, dt_s, np.broadcast_to(outdoor_l, heat_kw.shape), heat_kw, flow_frac, s.chiller_phase,
+        s.chiller_capacity_kw, s.chiller_cop, s.loop_setpoint_c, s.loop_water_kj_per_k, s.loop_supply_c, free_kw,
+        taken_kw, capacity, electric_kw,
+    )  # fmt: skip
     s.arrays["loop_heat_kw"] = heat_kw
     np.clip(s.loop_flow_frac + s.loop_flow_per_s * dt_s, 0.0, 1.0, out=s.loop_flow_frac)
     s.heat_in_kj[...] += pump_kw.sum(axis=-1) * dt_s
-    s.heat_out_kj[...] += taken_kw.sum(axis=1) * dt_s
-    free_kw = np.minimum(free_kw, taken_kw)
-    d.loop_taken_kw, d.loop_capacity_kw, d.loop_outdoor_c = taken_kw - free_kw, capacity, outdoor_l
-    electric_kw = _chiller_power_kw(d, running, rated) + pump_kw
+    s.heat_out_kj[...] += (taken_kw + free_kw).sum(axis=1) * dt_s
+    d.loop_taken_kw, d.loop_capacity_kw, d.loop_outdoor_c = taken_kw, capacity, outdoor_l
+    electric_kw += pump_kw
     if plant.has_free_cooling:
         share = free_kw / np.maximum(plant.free_capacity_kw, 1e-9)
-        electric_kw = electric_kw + cooling.fan_power_kw(plant.free_fan_kw, share)
+        electric_kw += cooling.fan_power_kw(plant.free_fan_kw, share)
     return np.asarray(electric_kw)
 
 
@@ -102,17 +92,3 @@ def _free_cooling_kw(d: Derived, heat_kw: Array, outdoor_c: Array, flow_frac: Ar
     return water.free_cooling_kw(
         back_c, outdoor_c, plant.free_capacity_kw, plant.free_approach_k, plant.free_range_k, flow_frac
     )
-
-
-def _chiller_power_kw(d: Derived, running: NDArray[np.bool_], rated_kw: Array) -> Array:
-    """Return the electric power of each loop's chillers [kW], by outdoor temperature and part load."""
-    s, lay, plant = d.state, d.layout, d.site.cooling
-    weight = np.where(running, s.chiller_capacity_kw * s.chiller_cop, 0.0)
-    cop_mean = segment_sum(weight, lay.loop_chillers) / np.maximum(rated_kw, 1e-9)
-    cop = cooling.chiller_cop(cop_mean, lay.loop_cop_per_k, d.loop_outdoor_c)
-    plain_kw = d.loop_taken_kw / cop
-    if not plant.has_control:
-        return np.asarray(plain_kw)
-    load = d.loop_taken_kw / np.maximum(d.loop_capacity_kw, 1e-9)
-    curve_kw = d.loop_capacity_kw / cop * chillers.part_load_power_frac(load, plant.loop_part_load)
-    return np.where(plant.loop_controlled, curve_kw, plain_kw)

@@ -19,7 +19,7 @@ START_MS = 1_671_321_360_000  # any fixed instant: nothing here depends on it
 BUSY_FRAC = 0.65  # share of the nodes that a busy scene asks for
 SETTLE_MS = 300_000
 PEER_JOBS, PEER_ARRIVAL_S, PEER_WIDTH, PEER_WORK_S = 8_640, 10.0, 64, (600.0, 4800.0)
-PEER_ACTIVITY = (0.4, 1.0)  # utilisation while a job runs [assumed]: uniform
+PEER_ACTIVITY = (0.12, 0.6)  # utilisation while a job runs, uniform: its mean power then is near that of the peer
 PEER_CHECKPOINT_S = 1800.0
 PEER_NET_GB_PER_S = 2.0  # what each node exchanges with its mates [assumed]
 
