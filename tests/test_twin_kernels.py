@@ -152,12 +152,13 @@ def test_nodes_draw_and_watch_the_same(seed: int) -> None:
         k, demand, cap, drawn = kernels(name), *np.empty((3, 2, NODES))
         k.node_demand(rows, util, idle, peak, bend, scale, cap_frac, demand, cap)
         node_kw, ratio = np.full((2, MEMBERS, NODES), -1.0)
-        racks, next_up = RackOut(*np.full((5, MEMBERS, 3), -1.0)), np.full(MEMBERS, -1)
+        racks, next_up = RackOut(*np.full((4, MEMBERS, 3), -1.0)), np.full(MEMBERS, -1)
+        rack_kw = np.full((MEMBERS, 3), -1.0)
         k.settle_nodes(
-            rows, demand, cap, live, phase, rated, loss, peak, rack_start, fails, stop, offset, until, drawn, node_kw,
-            ratio, racks, next_up,
+            rows, demand, cap, live, phase, rated, loss, peak, rack_start, drawn, node_kw, ratio, rack_kw
         )  # fmt: skip
-        found.append((demand, cap, drawn, node_kw, ratio, *racks, next_up))
+        k.watch_racks(rows, phase, rack_start, fails, stop, offset, until, racks, next_up)
+        found.append((demand, cap, drawn, node_kw, ratio, rack_kw, *racks, next_up))
     for plain, fast in zip(*found, strict=True):
         assert np.allclose(plain, fast, rtol=1e-12, atol=1e-12)
 

@@ -127,9 +127,7 @@ def _stand_down(w: World, loop: int, rows: NDArray[np.int64]) -> None:
 
 def _stop_hot_racks(w: World) -> None:
     """Nodes of a liquid-cooled rack stop themselves when their equipment is too hot: without coolant within minutes."""
-    s, plant = w.state, w.site.cooling
-    limit = np.where(plant.rack_cdu >= 0, plant.cdu_stop_c.take(np.maximum(plant.rack_cdu, 0)), np.inf)
-    hot = s.rack_mass_c >= limit
+    hot = w.state.rack_mass_c >= w.derived.layout.rack_too_hot_c
     if hot.any():
         stop_nodes(w.derived, hot.take(w.site.node_rack, axis=1))
 

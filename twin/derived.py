@@ -94,9 +94,8 @@ class Derived:
         self.rack_kw, self.rack_flow, self.cold_frac = (np.zeros((m, racks)) for _ in range(3))
         self.powered_in_rack, self.stopped_in_rack = np.zeros((m, racks)), np.zeros((m, racks))
         self.rack_fails_at, self.rack_stop_c = np.zeros((m, racks)), np.zeros((m, racks))
-        self.racks = RackOut(
-            self.rack_kw, self.powered_in_rack, self.stopped_in_rack, self.rack_fails_at, self.rack_stop_c
-        )
+        self.racks = RackOut(self.powered_in_rack, self.stopped_in_rack, self.rack_fails_at, self.rack_stop_c)
+        self.nodes_dirty, self.supplied = np.ones(m, dtype=bool), np.ones(m, dtype=bool)
         self.hall_kw, self.fan_kw, self.fan_speed, self.unit_flow = (np.zeros((m, halls)) for _ in range(4))
         self.next_up_ms = np.zeros(m, dtype=np.int64)
         self.service_frac, self.lost_gpus, self.demand_total = np.ones(m), np.zeros(m), np.ones(m)
@@ -132,9 +131,11 @@ class Derived:
         self.live_dirty, self.halls_dirty = True, False
 
     def mark(self, rows: Rows | None = None, *, load: bool = False, live: bool = False) -> None:
-        """Say that nodes (with load: jobs) of some member rows changed; live: a job arrived or ended."""
+        """Say that nodes of some member rows changed; load: no more than their jobs; live: a job arrived or ended."""
         at = slice(None) if rows is None else rows
         self.power_dirty[at] = True
+        if not (load or live):
+            self.nodes_dirty[at] = True
         if load:
             self.load_dirty[at] = True
         self.live_dirty = self.live_dirty or live

@@ -48,7 +48,7 @@ def advance_electricity(d: Derived, loop_kw: Array, dt_s: float, carbon_kgco2_pe
     if d.any_by_unit or site.cooling.has_liquid:
         extra_kw = hall_extra_kw(d, dt_s)
         total = total + gather_sum(extra_kw, lay.region_halls)
-    if site.chain.two_sided:
+    if site.chain.two_sided and lay.rack_lossy:
         lost = d.rack_kw * site.chain.rack_loss_frac
         total = total + gather_sum(segment_sum(lost, lay.hall_racks), lay.region_halls)
     if not d.supply.quiet:

@@ -25,9 +25,8 @@ DEFAULT = "numba"
 
 
 class RackOut(NamedTuple):
-    """What a rack's nodes add up to, each (M, R)."""
+    """What a rack must know of its nodes, each (M, R)."""
 
-    kw: Floats
     powered: Floats
     """Nodes that have power and are on or starting."""
     stopped: Floats
@@ -219,20 +218,30 @@ class Kernels(Protocol):
         psu_loss: Floats,
         peak_kw: Floats,
         rack_start: Any,
+        drawn_out: Floats,
+        node_kw_out: Floats,
+        ratio_out: Floats,
+        rack_kw_out: Floats,
+    ) -> None:
+        """Find what nodes draw, how fast they run, and what their racks draw.
+
+        demand_kw, cap_kw, live (supplies) and drawn_out are (rows, N); psu_loss (coefficients, N); the rest is (M, N).
+        """
+        ...  # fmt: skip
+
+    def watch_racks(
+        self,
+        rows: Ints,
+        node_phase: Any,
+        rack_start: Any,
         fails_at: Floats,
         stop_c: Floats,
         offset_k: Floats,
         until_ms: Ints,
-        drawn_out: Floats,
-        node_kw_out: Floats,
-        ratio_out: Floats,
         rack_out: RackOut,
         next_up_out: Ints,
     ) -> None:
-        """Find what nodes draw, how fast they run, and the sums and least margins of their racks.
-
-        demand_kw, cap_kw, live (supplies) and drawn_out are (rows, N); psu_loss (coefficients, N); the rest is (M, N).
-        """
+        """Find how many nodes of each rack run, and the least margins at which one of them fails or stops."""
         ...  # fmt: skip
 
     def gpu_rises(

@@ -100,6 +100,12 @@ class Layout:
         self.hall_effectiveness = np.bincount(site.unit_hall, site.unit_effectiveness_frac, halls) / units
         per_loop = np.maximum(np.bincount(site.chiller_loop, minlength=loops), 1)
         plant = site.cooling
+        self.wet_racks = np.flatnonzero(plant.rack_cdu >= 0)
+        self.wet_cdu = plant.rack_cdu[self.wet_racks].astype(np.int64)
+        limit = plant.cdu_stop_c.take(self.wet_cdu) if len(self.wet_racks) else np.zeros(0)
+        self.rack_too_hot_c = np.full(len(site.rack_ids), np.inf)
+        self.rack_too_hot_c[self.wet_racks] = limit
+        self.rack_lossy = bool(site.chain.rack_loss_frac.any())
         self.loop_cop_per_k = np.bincount(site.chiller_loop, site.chiller_cop_per_k, loops) / per_loop
         self.loop_columns = LoopColumns(
             np.searchsorted(site.chiller_loop, np.arange(loops + 1)).astype(np.int64), self.loop_cop_per_k,

@@ -18,8 +18,7 @@ def advance_liquid(d: Derived, dt_s: float) -> tuple[Array, Array]:
     Both are held over the step. A CDU that stands still takes nothing: all heat stays in its racks.
     """
     site, s, plant = d.site, d.state, d.site.cooling
-    at = np.flatnonzero(plant.rack_cdu >= 0)
-    of = plant.rack_cdu[at].astype(np.int64)
+    at, of = d.layout.wet_racks, d.layout.wet_cdu
     runs = s.cdu_off == 0
     plate = plant.rack_plate_kw_per_k[at] * runs.take(of, axis=1)
     given = liquid.plate_heat_kw(

@@ -11,7 +11,7 @@ from twin.airpaths import refresh_air
 from twin.layout import Array, Rows, segment_sum
 from twin.nodephase import ON, STARTING
 from twin.occupancy import refresh_jobs
-from twin.supply import all_supplied, load_sides, supplies_live, watch_nodes
+from twin.supply import load_sides, supplied_rows, supplies_live, watch_nodes
 
 if TYPE_CHECKING:
     from twin.derived import Derived
@@ -21,7 +21,10 @@ def refresh_power(d: Derived, rows: Rows) -> None:
     """Compute power, speed and margins of all nodes of some member rows, and what follows from them."""
     site, s = d.site, d.state
     demand, cap_kw = d.heat.limit(rows, *_asked(d, rows))
-    whole = all_supplied(d, rows)
+    changed = bool(d.nodes_dirty[rows].any())
+    if changed:
+        _watch(d, rows)
+    whole = bool(d.supplied[rows].all())
     live = s.node_psu_ok[rows] if whole else supplies_live(d, rows)
     if not whole:
         braked = site.chain.node_psu_brake & (live > 0) & (live < site.psu_per_node) & (site.node_psu_rated_kw > 0.0)
@@ -29,8 +32,7 @@ def refresh_power(d: Derived, rows: Rows) -> None:
     drawn = np.empty_like(demand)
     d.kernels.settle_nodes(
         d.numbers(rows), demand, cap_kw, live, s.node_phase, site.node_psu_rated_kw, d.layout.psu_loss,
-        site.node_peak_kw, site.rack_start, s.node_fails_at, s.node_stop_c, site.node_inlet_offset_k,
-        s.node_until_ms, drawn, d.node_kw, d.node_ratio, d.racks, d.next_up_ms,
+        site.node_peak_kw, site.rack_start, drawn, d.node_kw, d.node_ratio, d.rack_kw,
     )  # fmt: skip
     d.heat.refresh(rows, drawn, demand)
     if whole:
@@ -39,14 +41,25 @@ def refresh_power(d: Derived, rows: Rows) -> None:
         d.drawn_kw[rows] = drawn
         watch_nodes(d, rows, drawn, live)
     d.look_dark = d.dark or bool(d.node_short.any())
-    rack_kw = d.racks.kw[rows]
+    rack_kw = d.rack_kw[rows]
     d.hall_kw[rows] = segment_sum(rack_kw, d.layout.hall_racks)
     if site.chain.two_sided:
         load_sides(d, rows, d.node_kw[rows], rack_kw, whole)
-    d.air_frac[rows] = _air_frac(d, rows)
     refresh_jobs(d, rows)
-    refresh_air(d, rows)
-    d.power_dirty[rows] = False
+    if changed or d.heat.fans:  # load alone moves no air
+        d.air_frac[rows] = _air_frac(d, rows)
+        refresh_air(d, rows)
+    d.power_dirty[rows] = d.nodes_dirty[rows] = False
+
+
+def _watch(d: Derived, rows: Rows) -> None:
+    """Look again at what follows from the nodes themselves, whatever their load: margins, supplies."""
+    site, s = d.site, d.state
+    d.kernels.watch_racks(
+        d.numbers(rows), s.node_phase, site.rack_start, s.node_fails_at, s.node_stop_c, site.node_inlet_offset_k,
+        s.node_until_ms, d.racks, d.next_up_ms,
+    )  # fmt: skip
+    d.supplied[rows] = supplied_rows(d, rows)
 
 
 def _air_frac(d: Derived, rows: Rows) -> Array:

@@ -21,6 +21,7 @@ from twin.numba_loops import loop_step as loop_step
 from twin.numba_loops import stage as stage
 from twin.numba_nodes import node_demand as node_demand
 from twin.numba_nodes import settle_nodes as settle_nodes
+from twin.numba_nodes import watch_racks as watch_racks
 from twin.numba_racks import rack_air as rack_air
 from twin.numba_racks import rack_coefficients as rack_coefficients
 from twin.numba_traffic import carried as carried

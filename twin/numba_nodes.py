@@ -31,43 +31,59 @@ def node_demand(
 @njit(cache=True, nogil=True)
 def settle_nodes(
     rows: Ints, demand_kw: Floats, cap_kw: Floats, live: Any, node_phase: Any, psu_rated_kw: Floats,
-    psu_loss: Floats, peak_kw: Floats, rack_start: Any, fails_at: Floats, stop_c: Floats, offset_k: Floats,
-    until_ms: Ints, drawn_out: Floats, node_kw_out: Floats, ratio_out: Floats, rack_out: RackOut, next_up_out: Ints,
+    psu_loss: Floats, peak_kw: Floats, rack_start: Any, drawn_out: Floats, node_kw_out: Floats, ratio_out: Floats,
+    rack_kw_out: Floats,
 ) -> None:  # fmt: skip
-    """Find what nodes draw, how fast they run, and the sums and least margins of their racks."""
+    """Find what nodes draw, how fast they run, and what their racks draw."""
     degree = len(psu_loss) - 1
     for i in range(len(rows)):
         row = rows[i]
-        next_up = NEVER_MS
         for r in range(len(rack_start) - 1):
-            rack_kw, powered_nodes, stopped, fails, stop = 0.0, 0.0, 0.0, np.inf, np.inf
+            rack_kw = 0.0
             for n in range(rack_start[r], rack_start[r + 1]):
                 phase = node_phase[row, n]
-                drawn, ratio = 0.0, 0.0
+                fed, drawn, ratio = 0.0, 0.0, 0.0
                 if phase in (ON, STARTING):
                     demand, cap = demand_kw[i, n], cap_kw[i, n]
-                    drawn = min(demand, cap)
-                    powered_nodes += 1.0
-                    stop = min(stop, stop_c[row, n] - offset_k[n])
+                    fed = drawn = min(demand, cap)
                     if phase == ON:
-                        fails = min(fails, fails_at[row, n])
                         ratio = 1.0
                         if demand > cap:
                             floor = CAP_FLOOR_FRAC * peak_kw[n]
                             ratio = min(max((cap - floor) / max(demand - floor, 1e-9), 0.0), 1.0)
+                    rating = psu_rated_kw[n] * live[i, n]
+                    if drawn > 0.0 and rating > 0.0:
+                        x = drawn / rating
+                        loss = psu_loss[degree, n]
+                        for c in range(degree - 1, -1, -1):
+                            loss = psu_loss[c, n] + x * loss
+                        fed = drawn + rating * loss
+                drawn_out[i, n], node_kw_out[row, n], ratio_out[row, n] = drawn, fed, ratio
+                rack_kw += fed
+            rack_kw_out[row, r] = rack_kw
+
+
+@njit(cache=True, nogil=True)
+def watch_racks(
+    rows: Ints, node_phase: Any, rack_start: Any, fails_at: Floats, stop_c: Floats, offset_k: Floats, until_ms: Ints,
+    rack_out: RackOut, next_up_out: Ints,
+) -> None:  # fmt: skip
+    """Find how many nodes of each rack run, and the least margins at which one of them fails or stops."""
+    for i in range(len(rows)):
+        row = rows[i]
+        next_up = NEVER_MS
+        for r in range(len(rack_start) - 1):
+            powered, stopped, fails, stop = 0.0, 0.0, np.inf, np.inf
+            for n in range(rack_start[r], rack_start[r + 1]):
+                phase = node_phase[row, n]
+                if phase in (ON, STARTING):
+                    powered += 1.0
+                    stop = min(stop, stop_c[row, n] - offset_k[n])
+                    if phase == ON:
+                        fails = min(fails, fails_at[row, n])
                 elif phase == STOPPED:
                     stopped += 1.0
                 next_up = min(next_up, until_ms[row, n])
-                fed = drawn
-                rating = psu_rated_kw[n] * live[i, n]
-                if drawn > 0.0 and rating > 0.0:
-                    x = drawn / rating
-                    loss = psu_loss[degree, n]
-                    for c in range(degree - 1, -1, -1):
-                        loss = psu_loss[c, n] + x * loss
-                    fed = drawn + rating * loss
-                drawn_out[i, n], node_kw_out[row, n], ratio_out[row, n] = drawn, fed, ratio
-                rack_kw += fed
-            rack_out.kw[row, r], rack_out.powered[row, r], rack_out.stopped[row, r] = rack_kw, powered_nodes, stopped
+            rack_out.powered[row, r], rack_out.stopped[row, r] = powered, stopped
             rack_out.fails_at[row, r], rack_out.stop_c[row, r] = fails, stop
         next_up_out[row] = next_up

@@ -18,6 +18,7 @@ from twin.plain_loops import loop_step as loop_step
 from twin.plain_loops import stage as stage
 from twin.plain_nodes import node_demand as node_demand
 from twin.plain_nodes import settle_nodes as settle_nodes
+from twin.plain_nodes import watch_racks as watch_racks
 from twin.plain_racks import rack_air as rack_air
 from twin.plain_racks import rack_coefficients as rack_coefficients
 from twin.plain_traffic import carried as carried

@@ -1,4 +1,4 @@
-"""The kernels of water loops in plain NumPy: chillers over a step, protection and staging after it (twin/kernels.py)."""
+"""The kernels of water loops in plain NumPy: chillers over a step, protection and staging after it."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from plant import power
 from twin.kernels import Floats, Ints, RackOut
-from twin.layout import segment_min, segment_sum, segments
+from twin.layout import Segments, segment_min, segment_sum, segments
 from twin.nodephase import ON, STARTING, STOPPED
 
 
@@ -26,20 +26,33 @@ def node_demand(
 
 def settle_nodes(
     rows: Ints, demand_kw: Floats, cap_kw: Floats, live: Any, node_phase: Any, psu_rated_kw: Floats,
-    psu_loss: Floats, peak_kw: Floats, rack_start: Any, fails_at: Floats, stop_c: Floats, offset_k: Floats,
-    until_ms: Ints, drawn_out: Floats, node_kw_out: Floats, ratio_out: Floats, rack_out: RackOut, next_up_out: Ints,
+    psu_loss: Floats, peak_kw: Floats, rack_start: Any, drawn_out: Floats, node_kw_out: Floats, ratio_out: Floats,
+    rack_kw_out: Floats,
 ) -> None:  # fmt: skip
-    """Find what nodes draw, how fast they run, and the sums and least margins of their racks."""
+    """Find what nodes draw, how fast they run, and what their racks draw."""
     phase = node_phase[rows]
     on, powered = phase == ON, (phase == ON) | (phase == STARTING)
-    racks = segments(np.repeat(np.arange(len(rack_start) - 1), np.diff(rack_start)), len(rack_start) - 1)
     drawn_out[...] = np.where(powered, np.minimum(demand_kw, cap_kw), 0.0)
     node_kw_out[rows] = power.psu_input_kw(drawn_out, psu_rated_kw, live.astype(np.float64), list(psu_loss))
     ratio = power.cap_speed_frac(demand_kw, cap_kw, peak_kw, np.ones(1))
     ratio_out[rows] = np.where(on, ratio, 0.0)
-    rack_out.kw[rows] = segment_sum(node_kw_out[rows], racks)
+    rack_kw_out[rows] = segment_sum(node_kw_out[rows], _racks(rack_start))
+
+
+def watch_racks(
+    rows: Ints, node_phase: Any, rack_start: Any, fails_at: Floats, stop_c: Floats, offset_k: Floats, until_ms: Ints,
+    rack_out: RackOut, next_up_out: Ints,
+) -> None:  # fmt: skip
+    """Find how many nodes of each rack run, and the least margins at which one of them fails or stops."""
+    phase, racks = node_phase[rows], _racks(rack_start)
+    on, powered = phase == ON, (phase == ON) | (phase == STARTING)
     rack_out.powered[rows] = segment_sum(powered.astype(np.float64), racks)
     rack_out.stopped[rows] = segment_sum((phase == STOPPED).astype(np.float64), racks)
     rack_out.fails_at[rows] = segment_min(np.where(on, fails_at[rows], np.inf), racks)
     rack_out.stop_c[rows] = segment_min(np.where(powered, stop_c[rows] - offset_k, np.inf), racks)
     next_up_out[rows] = until_ms[rows].min(axis=1)
+
+
+def _racks(rack_start: Any) -> Segments:
+    count = len(rack_start) - 1
+    return segments(np.repeat(np.arange(count), np.diff(rack_start)), count)

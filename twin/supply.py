@@ -110,9 +110,9 @@ def supplies_live(d: Derived, rows: Rows) -> NDArray[np.int8]:
     return np.asarray(np.where(on_a, ok - b, 0) + np.where(on_b, b, 0), dtype=np.int8)
 
 
-def all_supplied(d: Derived, rows: Rows) -> bool:
-    """Tell whether every supply of these rows works and has power, the usual case."""
-    return bool(d.supply.whole[rows].all() and (d.state.node_psu_ok[rows] == d.site.psu_per_node).all())
+def supplied_rows(d: Derived, rows: Rows) -> Flags:
+    """Tell in which of these rows every supply works and has power, the usual case."""
+    return np.asarray(d.supply.whole[rows] & (d.state.node_psu_ok[rows] == d.site.psu_per_node).all(axis=1))
 
 
 def watch_nodes(d: Derived, rows: Rows, drawn_kw: Array, live: NDArray[np.int8]) -> None:

@@ -58,7 +58,7 @@ def coil_share(d: Derived, flow_frac: Array) -> Array:
 def find_by_unit(d: Derived) -> None:
     """Note this step's water flow, and in which halls units are looked at one by one: such halls, or little water."""
     d.water_flow, d.by_unit_now = water_flow_frac(d), d.hall_by_unit
-    if d.site.cooling.has_pumps:
+    if d.site.cooling.has_pumps and d.water_flow.min() < 1.0:
         short = coil_share(d, d.water_flow) < 1.0
         d.by_unit_now = d.hall_by_unit | short.take(d.site.hall_loop, axis=1)
     d.any_by_unit = bool(d.by_unit_now.any())

@@ -79,7 +79,8 @@ def pump_power_kw(d: Derived) -> Array:
     plant, full_kw = d.site.cooling, d.site.loop_pump_kw
     if not plant.has_pumps:
         return full_kw
-    share = pump_view(d).running / np.maximum(plant.loop_pumps, 1)
+    assert d.pump_view is not None  # this step's: `find_by_unit` has looked
+    share = d.pump_view.running / np.maximum(plant.loop_pumps, 1)
     return np.where(plant.loop_pumps > 0, full_kw * share, full_kw)
 
 
