@@ -14,8 +14,9 @@ from twin_stories import MINUTE_MS, T0_MS, crisis, tiny
 
 from plant.errors import SnapshotMismatch
 from plant.thermal import RackStep, rack_step
+from twin.columns import GpuColumns, JobColumns, RackOut
 from twin.engine import run
-from twin.kernels import GpuColumns, JobColumns, RackOut, kernels
+from twin.kernels import kernels
 
 NODES, HALLS, MEMBERS = 30, 2, 3
 

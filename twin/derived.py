@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from plant import checkpoint, thermal
 from plant.site import Site
 from twin.airpaths import refresh_air
+from twin.columns import JobColumns, RackOut
 from twin.fabric import Fabric
 from twin.gpus import GpuHeat
 from twin.jobs import NOT_ARRIVED
-from twin.kernels import JobColumns, RackOut, kernels
+from twin.kernels import kernels
 from twin.layout import Ints, Layout, Rows, some_rows
 from twin.nodepower import refresh_power
 from twin.occupancy import refresh_live, refresh_load

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from plant import gpu, power
 from plant.site import Site
-from twin.kernels import GpuOut, kernels
+from twin.columns import GpuOut
+from twin.kernels import kernels
 from twin.layout import Array, Rows, some_rows
 from twin.plain_gpus import gpu_columns
 from twin.state import State

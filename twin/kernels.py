@@ -9,119 +9,29 @@ from __future__ import annotations
 import importlib
 import sys
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol, cast
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Protocol, cast
 
 from plant.errors import SnapshotMismatch
 from plant.thermal import RackStep
+from twin.columns import Flags, Floats, GpuColumns, GpuOut, Ints, JobColumns, LoopColumns, RackOut
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
 BACKENDS = ("numpy", "numba")
 DEFAULT = "numba"
 
 
-class RackOut(NamedTuple):
-    """What a rack must know of its nodes, each (M, R)."""
-
-    powered: Floats
-    """Nodes that have power and are on or starting."""
-    stopped: Floats
-    fails_at: Floats
-    """Least hazard at which a running node of it fails."""
-    stop_c: Floats
-    """Least inlet temperature at which a powered node of it stops [C]."""
-
-
-class GpuColumns(NamedTuple):
-    """What is constant of the accelerators of a site, each (G,); see plant/gpu.py and plant/gpubuild.py."""
-
-    node: Ints
-    rack: Ints
-    gain: Floats
-    """Power of an accelerator per power of its node."""
-    base_kw: Floats
-    """... and what it draws beyond that."""
-    offset_k: Floats
-    preheat_k_per_kw: Floats
-    mem_idle_k: Floats
-    mem_gain_k_per_kw: Floats
-    mem_slow_c: Floats
-
-
-class GpuOut(NamedTuple):
-    """Whether any accelerator, of any member, has come to a threshold."""
-
-    up: bool
-    down: bool
-    memory: bool
-
-
-class JobColumns(NamedTuple):
-    """What is constant of jobs while they advance, each (J,); see plant/checkpoint.py."""
-
-    pace_frac: Floats
-    checkpoint_s: Floats
-    save_due_s: Floats
-    """Work since the last complete save when the next one is; infinite where nothing is saved."""
-    save_lag_s: Floats
-    stall_gpu_s: Floats
-    """GPU-seconds that a save costs."""
-    work_s: Floats
-
-
-class LoopColumns(NamedTuple):
-    """What is constant of water loops, each (L,) unless said; see plant/chillers.py and plant/coolingfile.py."""
-
-    chiller_start: Ints
-    """(L+1,): chillers of loop l are chiller_start[l] .. chiller_start[l+1]-1."""
-    cop_per_k: Floats
-    design_outdoor_c: Floats
-    derate_per_k: Floats
-    capacity_per_k: Floats
-    capacity_most_frac: Floats
-    part_load: Floats
-    """(L, 3)."""
-    controlled: Flags
-    low_flow_frac: Floats
-    condenser_k: Floats
-    condensing_trip_c: Floats
-    stage_up_frac: Floats
-    stage_up_k: Floats
-    stage_up_s: Floats
-    stage_down_frac: Floats
-    stage_down_s: Floats
-
-
+# fmt: off
 class Kernels(Protocol):
     """What each form offers; arrays that end in `out` are written for the given member rows and nowhere else."""
 
     def occupancy(
-        self,
-        rows: Ints,
-        live: Ints,
-        job_phase: Any,
-        slot_start: Ints,
-        slot_node: Any,
-        share: Floats,
-        use: Floats,
-        used_out: Floats,
-        util_out: Floats,
+        self, rows: Ints, live: Ints, job_phase: Any, slot_start: Ints, slot_node: Any, share: Floats, use:
+        Floats, used_out: Floats, util_out: Floats,
     ) -> None:
         """Add up what live jobs take (share) and use of each node of some rows; use is (rows, live), or (1, live)."""
         ...
 
     def slowest(
-        self,
-        rows: Ints,
-        live: Ints,
-        job_phase: Any,
-        slot_start: Ints,
-        slot_node: Any,
-        node_ratio: Floats,
+        self, rows: Ints, live: Ints, job_phase: Any, slot_start: Ints, slot_node: Any, node_ratio: Floats,
         slowest_out: Floats,
     ) -> None:
         """Find the least node ratio among the slots of each running job: a gang runs at its slowest member's speed."""
@@ -135,271 +45,127 @@ class Kernels(Protocol):
         ...
 
     def place_queue(
-        self,
-        rows: Ints,
-        live: Ints,
-        job_phase: Any,
-        job_hall: Ints,
-        share: Floats,
-        node_need: Floats,
-        width: Ints,
-        shape: Ints,
-        slot_start: Ints,
-        slot_node: Any,
-        node_phase: Any,
-        node_cordon: Flags,
-        node_gpus: Any,
-        hall_start: Ints,
-        used_frac: Floats,
-        started_out: Flags,
+        self, rows: Ints, live: Ints, job_phase: Any, job_hall: Ints, share: Floats, node_need: Floats, width:
+        Ints, shape: Ints, slot_start: Ints, slot_node: Any, node_phase: Any, node_cordon: Flags, node_gpus:
+        Any, hall_start: Ints, used_frac: Floats, started_out: Flags,
     ) -> None:
         """Place waiting jobs in order by first fit, passing over those that find no room; take the room at once."""
-        ...  # fmt: skip
+        ...
 
     def traffic(
-        self,
-        rows: Ints,
-        live: Ints,
-        job_phase: Any,
-        slot_start: Ints,
-        slot_node: Any,
-        node_leaf: Any,
-        leaf_hall: Any,
-        want: Floats,
-        leaf_gb_per_s: Floats,
-        leaf_out: Floats,
-        hall_out: Floats,
-        tight_out: Flags,
+        self, rows: Ints, live: Ints, job_phase: Any, slot_start: Ints, slot_node: Any, node_leaf: Any,
+        leaf_hall: Any, want: Floats, leaf_gb_per_s: Floats, leaf_out: Floats, hall_out: Floats, tight_out:
+        Flags,
     ) -> None:
         """Add up what running gangs send up from leaves and between halls, and tell where that is tight."""
         ...
 
     def carried(
-        self,
-        rows: Ints,
-        live: Ints,
-        job_phase: Any,
-        slot_start: Ints,
-        slot_node: Any,
-        node_leaf: Any,
-        leaf_hall: Any,
-        want: Floats,
-        leaf_share: Floats,
-        leaf_mask: Any,
-        hall_share: Floats,
-        share_out: Floats,
+        self, rows: Ints, live: Ints, job_phase: Any, slot_start: Ints, slot_node: Any, node_leaf: Any,
+        leaf_hall: Any, want: Floats, leaf_share: Floats, leaf_mask: Any, hall_share: Floats, share_out: Floats,
     ) -> None:
         """Find the share of its traffic that the network carries for each running job."""
         ...
 
     def node_demand(
-        self,
-        rows: Ints,
-        util_frac: Floats,
-        idle_kw: Floats,
-        peak_kw: Floats,
-        concave_frac: Floats,
-        scale: Floats,
-        cap_frac: Floats,
-        demand_out: Floats,
-        cap_out: Floats,
+        self, rows: Ints, util_frac: Floats, idle_kw: Floats, peak_kw: Floats, concave_frac: Floats, scale:
+        Floats, cap_frac: Floats, demand_out: Floats, cap_out: Floats,
     ) -> None:
         """Find what nodes of some rows ask for and what their caps allow [kW], both (rows, N); see plant/power.py."""
-        ...  # fmt: skip
+        ...
 
     def settle_nodes(
-        self,
-        rows: Ints,
-        demand_kw: Floats,
-        cap_kw: Floats,
-        live: Any,
-        node_phase: Any,
-        psu_rated_kw: Floats,
-        psu_loss: Floats,
-        peak_kw: Floats,
-        rack_start: Any,
-        drawn_out: Floats,
-        node_kw_out: Floats,
-        ratio_out: Floats,
-        rack_kw_out: Floats,
+        self, rows: Ints, demand_kw: Floats, cap_kw: Floats, live: Any, node_phase: Any, psu_rated_kw: Floats,
+        psu_loss: Floats, peak_kw: Floats, rack_start: Any, drawn_out: Floats, node_kw_out: Floats, ratio_out:
+        Floats, rack_kw_out: Floats,
     ) -> None:
         """Find what nodes draw, how fast they run, and what their racks draw.
 
         demand_kw, cap_kw, live (supplies) and drawn_out are (rows, N); psu_loss (coefficients, N); the rest is (M, N).
         """
-        ...  # fmt: skip
+        ...
 
     def watch_racks(
-        self,
-        rows: Ints,
-        node_phase: Any,
-        rack_start: Any,
-        fails_at: Floats,
-        stop_c: Floats,
-        offset_k: Floats,
-        until_ms: Ints,
-        rack_out: RackOut,
-        next_up_out: Ints,
+        self, rows: Ints, node_phase: Any, rack_start: Any, fails_at: Floats, stop_c: Floats, offset_k: Floats,
+        until_ms: Ints, rack_out: RackOut, next_up_out: Ints,
     ) -> None:
         """Find how many nodes of each rack run, and the least margins at which one of them fails or stops."""
-        ...  # fmt: skip
+        ...
 
     def gpu_rises(
-        self,
-        rows: Ints,
-        of: GpuColumns,
-        drawn_kw: Floats,
-        extra_kw: Floats,
-        speed: Floats,
-        resistance: Floats,
-        rise_out: Floats,
-        above_out: Floats,
+        self, rows: Ints, of: GpuColumns, drawn_kw: Floats, extra_kw: Floats, speed: Floats, resistance: Floats,
+        rise_out: Floats, above_out: Floats,
     ) -> None:
         """Find how far above what cools them accelerators settle, and their memory above them [K], for some rows.
 
         drawn_kw is (rows, N), all else (M, G).
         """
-        ...  # fmt: skip
+        ...
 
     def gpu_step(
-        self,
-        of: GpuColumns,
-        cold_c: Floats,
-        rise_k: Floats,
-        above_k: Floats,
-        keep: Floats,
-        mem_keep: Floats,
-        up_c: Floats,
-        down_c: Floats,
-        gpu_out: Any,
-        mem_out: Any,
+        self, of: GpuColumns, cold_c: Floats, rise_k: Floats, above_k: Floats, keep: Floats, mem_keep: Floats,
+        up_c: Floats, down_c: Floats, gpu_out: Any, mem_out: Any,
     ) -> GpuOut:
         """Advance accelerators and memory (M, G) by one step in place; cold_c (M, R); tell who came to a threshold."""
-        ...  # fmt: skip
+        ...
 
     def rack_coefficients(
-        self,
-        rows: Ints,
-        mass_kj_per_k: Floats,
-        air_kj_per_k: Floats,
-        ua_kw_per_k: Floats,
-        flow_kw_per_k: Floats,
-        dt_s: float,
-        seen_out: Floats,
-        step_out: RackStep,
+        self, rows: Ints, mass_kj_per_k: Floats, air_kj_per_k: Floats, ua_kw_per_k: Floats, flow_kw_per_k:
+        Floats, dt_s: float, seen_out: Floats, step_out: RackStep,
     ) -> None:
         """Compute exact-step coefficients (plant/thermal.py) of racks that changed since seen_out (4, M, R)."""
-        ...  # fmt: skip
+        ...
 
     def rack_air(
-        self,
-        step: RackStep,
-        rack_hall: Any,
-        heat_kw: Floats,
-        inlet_c: Floats,
-        mass_kj_per_k: Floats,
-        air_kj_per_k: Floats,
-        dt_s: float,
-        mass_out: Floats,
-        air_out: Floats,
-        inlet_out: Floats,
-        peak_out: Floats,
-        carried_out: Floats,
+        self, step: RackStep, rack_hall: Any, heat_kw: Floats, inlet_c: Floats, mass_kj_per_k: Floats,
+        air_kj_per_k: Floats, dt_s: float, mass_out: Floats, air_out: Floats, inlet_out: Floats, peak_out:
+        Floats, carried_out: Floats,
     ) -> None:
         """Advance all racks by one step in place; carried_out (M, H): the heat that leaves their racks [kJ]."""
-        ...  # fmt: skip
+        ...
 
     def advance_jobs(
-        self,
-        live: Ints,
-        of: JobColumns,
-        dt_s: float,
-        now_ms: int,
-        speed: Floats,
-        job_phase: Any,
-        drain: Any,
-        until_ms: Ints,
-        work_out: Floats,
-        saved_out: Floats,
-        saving_gpu_h_out: Floats,
-        event_out: Any,
+        self, live: Ints, of: JobColumns, dt_s: float, now_ms: int, speed: Floats, job_phase: Any, drain: Any,
+        until_ms: Ints, work_out: Floats, saved_out: Floats, saving_gpu_h_out: Floats, event_out: Any,
     ) -> bool:
         """Advance work and saves of the live jobs in place; event_out (M, live): 1 done, 2 drained, 4 up again.
 
         speed is (M, live), the rest (M, J). Tells whether anything has happened.
         """
-        ...  # fmt: skip
+        ...
 
     def service(
-        self,
-        rows: Ints,
-        live: Ints,
-        job_phase: Any,
-        start_ms: Ints,
-        weight: Floats,
-        gpus: Floats,
-        speed: Floats,
-        demand_out: Floats,
-        total_out: Floats,
-        frac_out: Floats,
-        lost_gpus_out: Floats,
+        self, rows: Ints, live: Ints, job_phase: Any, start_ms: Ints, weight: Floats, gpus: Floats, speed:
+        Floats, demand_out: Floats, total_out: Floats, frac_out: Floats, lost_gpus_out: Floats,
     ) -> None:
         """Find what is demanded (M, live) of live jobs in some rows, its total, and the share that they give."""
-        ...  # fmt: skip
+        ...
 
     def loop_step(
-        self,
-        of: LoopColumns,
-        dt_s: float,
-        outdoor_c: Floats,
-        heat_kw: Floats,
-        flow_frac: Floats,
-        phase: Any,
-        chiller_kw: Floats,
-        chiller_cop: Floats,
-        setpoint_c: Floats,
-        water_kj_per_k: Floats,
-        supply_out: Floats,
-        free_out: Floats,
-        taken_out: Floats,
-        capacity_out: Floats,
-        electric_out: Floats,
+        self, of: LoopColumns, dt_s: float, outdoor_c: Floats, heat_kw: Floats, flow_frac: Floats, phase: Any,
+        chiller_kw: Floats, chiller_cop: Floats, setpoint_c: Floats, water_kj_per_k: Floats, supply_out: Floats,
+        free_out: Floats, taken_out: Floats, capacity_out: Floats, electric_out: Floats,
     ) -> None:
         """Let chillers and free cooling take heat (M, L) out of the loops for one step; supply_out [C] in place.
 
         free_out: what free cooling could take, then what it took; taken_out, capacity_out, electric_out: of chillers.
         """
-        ...  # fmt: skip
+        ...
 
     def endangered(
-        self,
-        of: LoopColumns,
-        outdoor_c: Floats,
-        flow_frac: Floats,
-        taken_kw: Floats,
-        capacity_kw: Floats,
+        self, of: LoopColumns, outdoor_c: Floats, flow_frac: Floats, taken_kw: Floats, capacity_kw: Floats,
         fouling_k: float,
     ) -> tuple[bool, bool]:
         """Tell whether any loop has too little water, and whether any chiller may condense too hot."""
-        ...  # fmt: skip
+        ...
 
     def stage(
-        self,
-        of: LoopColumns,
-        dt_s: float,
-        phase: Any,
-        held: Any,
-        supply_c: Floats,
-        setpoint_c: Floats,
-        taken_kw: Floats,
-        capacity_kw: Floats,
-        call_out: Floats,
-        spare_out: Floats,
-        up_out: Any,
-        down_out: Any,
+        self, of: LoopColumns, dt_s: float, phase: Any, held: Any, supply_c: Floats, setpoint_c: Floats,
+        taken_kw: Floats, capacity_kw: Floats, call_out: Floats, spare_out: Floats, up_out: Any, down_out: Any,
     ) -> bool:
         """Count in place how long loops asked for a chiller more or fewer; tell whether any is due (up, down)."""
-        ...  # fmt: skip
+        ...
+# fmt: on
 
 
 @lru_cache(maxsize=2)

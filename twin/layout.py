@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from plant import streams
 from plant.site import Site
-from twin.kernels import LoopColumns
+from twin.columns import LoopColumns
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -6,7 +6,7 @@ from typing import Any
 
 from numba import njit
 
-from twin.kernels import Floats, GpuColumns, GpuOut, Ints
+from twin.columns import Floats, GpuColumns, GpuOut, Ints
 
 
 @njit(cache=True, nogil=True)

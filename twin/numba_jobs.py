@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from twin.columns import Floats, Ints, JobColumns
 from twin.jobs import DONE, HELD, NOT_ARRIVED, RESTARTING, RUNNING, WAITING
-from twin.kernels import Floats, Ints, JobColumns
 from twin.plain_jobs import HAIR_S, IS_DONE, IS_DRAINED, IS_UP
 
 

@@ -8,8 +8,8 @@ from numba import njit
 
 from plant.chillers import LEAST_CAPACITY_FRAC, LEAST_PART_LOAD
 from plant.cooling import COP_MIN, COP_REFERENCE_OUTDOOR_C, FULL_CAPACITY_FLOW_FRAC
+from twin.columns import Floats, LoopColumns
 from twin.cooling_bits import CHILLER_ON, STARTING
-from twin.kernels import Floats, LoopColumns
 
 
 @njit(cache=True, nogil=True)

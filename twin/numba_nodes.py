@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from plant.power import CAP_FLOOR_FRAC
-from twin.kernels import Floats, Ints, RackOut
+from twin.columns import Floats, Ints, RackOut
 from twin.nodephase import NEVER_MS, ON, STARTING, STOPPED
 
 

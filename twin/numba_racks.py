@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from plant.thermal import RackStep
-from twin.kernels import Floats, Ints
+from twin.columns import Floats, Ints
 
 
 @njit(cache=True, nogil=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from plant import gpu
 from plant.gpubuild import Gpus
-from twin.kernels import Floats, GpuColumns, GpuOut, Ints
+from twin.columns import Floats, GpuColumns, GpuOut, Ints
 
 
 def gpu_columns(of: Gpus) -> GpuColumns:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from twin.columns import Floats, Ints, JobColumns
 from twin.jobs import DONE, HELD, NOT_ARRIVED, RESTARTING, RUNNING, WAITING
-from twin.kernels import Floats, Ints, JobColumns
 
 HAIR_S = 1e-6  # work is a sum of steps: an interval that is complete but for its rounding is complete
 IS_DONE, IS_DRAINED, IS_UP = 1, 2, 4

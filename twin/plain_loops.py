@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from plant import chillers, cooling
+from twin.columns import Floats, LoopColumns
 from twin.cooling_bits import CHILLER_ON, STARTING
-from twin.kernels import Floats, LoopColumns
 from twin.layout import segment_sum, segments
 
 

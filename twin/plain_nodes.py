@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from plant import power
-from twin.kernels import Floats, Ints, RackOut
+from twin.columns import Floats, Ints, RackOut
 from twin.layout import Segments, segment_min, segment_sum, segments
 from twin.nodephase import ON, STARTING, STOPPED
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from plant import thermal
-from twin.kernels import Floats, Ints
+from twin.columns import Floats, Ints
 
 
 def rack_coefficients(
