@@ -57,6 +57,18 @@ def test_every_parameter_that_is_printed_has_a_meaning(files):
     assert not sorted({row["name"] for row in shown if not row["meaning"]})
 
 
+def test_a_node_tells_its_accelerators_and_says_nothing_twice():
+    site = load_site("selene")
+    rows = site_explain.run("selene", site.node_ids[-1])["items"]
+    names = [row["name"] for row in rows]
+    assert len(names) == len(set(names))
+    found = {row["name"]: row for row in rows}
+    assert (found["gpus.slow_c"]["value"], found["gpus.slow_c"]["unit"]) == (85.0, "C")
+    assert found["gpus.chip_k_per_kw"]["unit"] == "K/kW"
+    bare = load_site("tiny")
+    assert not [r for r in site_explain.run("tiny", bare.node_ids[0])["items"] if r["name"].startswith("gpus.")]
+
+
 def test_the_equations_of_every_kind_stand_under_a_heading_of_the_page():
     page = (site_explain.DOCS / "twin.md").read_text(encoding="utf-8")
     headings = [re.sub(r"[^\w -]", "", line.lstrip("#").strip().lower()).replace(" ", "-")

@@ -28,8 +28,8 @@ EQUATIONS = {
 GPU_NOT_SHOWN = ("node", "rack", "kind", "offset_k", "node_idle_kw", "node_peak_kw")  # indices, and what the node shows
 UNITS = (
     ("_kgco2_per_kwh", "kgCO2/kWh"), ("_kj_per_k", "kJ/K"), ("_kw_per_k", "kW/K"), ("_gb_per_s", "GB/s"),
-    ("_per_k", "1/K"), ("_per_s", "1/s"), ("_frac", "fraction"), ("_prob", "probability"), ("_kwh", "kWh"),
-    ("_kw", "kW"), ("_ms", "ms"), ("_s", "s"), ("_k", "K"), ("_c", "C"),
+    ("_k_per_kw", "K/kW"), ("_per_k", "1/K"), ("_per_s", "1/s"), ("_frac", "fraction"), ("_prob", "probability"),
+    ("_kwh", "kWh"), ("_kw", "kW"), ("_ms", "ms"), ("_s", "s"), ("_k", "K"), ("_c", "C"),
 )  # fmt: skip
 RISE_K = 10.0  # warming of the water that ends a ride-through (notes on incidents, B.1)
 
@@ -65,7 +65,7 @@ def _whole(site: Site) -> dict[str, Any]:
     return {
         "faults": fault_explain.of_site(site),
         "items": [
-            {"kind": kind, "count": len(v), "first": v[0], "last": v[-1], "equations": equations_of(kind)}
+            {"kind": kind, "count": len(v), "first": v[0], "last": v[-1], "equations": f"#{EQUATIONS[kind]}"}
             for kind, v in ids.items()
         ],
         "parameters": rows,
@@ -111,7 +111,8 @@ def _ride_through(site: Site, kind: str, row: int, reach: dict[str, Any]) -> dic
 def _arrays(site: Site, kind: str) -> list[tuple[str, Any, str]]:
     """Return (name, values, meaning) of every number that the site holds for each component of a kind."""
     count, prefix, words = len(site.components(kind)), PREFIX.get(kind, kind), meanings()
-    owners = [site, *(v for f in fields(site) if is_dataclass(v := getattr(site, f.name)))]
+    parts = (getattr(site, f.name) for f in fields(site) if f.name != "gpus")  # those have columns of their own
+    owners = [site, *(part for part in parts if is_dataclass(part))]
     found = []
     for owner in owners:
         for f in fields(owner):  # type: ignore[arg-type]
