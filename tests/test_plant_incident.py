@@ -66,7 +66,8 @@ def test_deleting_the_outcome_changes_nothing_a_run_reads(tmp_path: Path) -> Non
 
 
 def test_resolved_worlds_keep_to_the_ranges() -> None:
-    worlds = [alibaba().resolve(luck(seed)) for seed in range(400)]
+    incident = alibaba()
+    worlds = [incident.resolve(luck(seed)) for seed in range(400)]
     trips = [world.cause("air_ingress").at_min for world in worlds]
     assert -15.0 <= min(trips) < max(trips) <= -6.0
     leads = [world.cause("air_ingress").lead_min for world in worlds]
