@@ -15,7 +15,7 @@ from twin.cooling_bits import CHILLER_ON, COMING_UP, HIGH_PRESSURE, LOW_FLOW, ST
 from twin.ensemble import FOULING_K, LIMIT_SIGMAS
 from twin.layout import segment_sum
 from twin.node_lives import stop_nodes
-from twin.waterside import pump_flow
+from twin.waterside import pump_flow, pump_view
 from twin.world import World
 
 Array = NDArray[np.float64]
@@ -46,9 +46,9 @@ def _rows_of(flags: Flags | np.bool_) -> NDArray[np.int64]:
 def _stand_in(w: World) -> None:
     """Start a standby pump where fewer run or come up than move the nominal flow."""
     s, plant = w.state, w.site.cooling
-    waiting = s.pump_off == STANDING_BY
-    if not waiting.any():
+    if not pump_view(w.derived).short:
         return
+    waiting = s.pump_off == STANDING_BY
     able = ((s.pump_off == 0) | (s.pump_off == COMING_UP)).astype(np.float64)
     wanted = (segment_sum(able, w.derived.layout.pump_loops) < plant.loop_pumps) & ~s.loop_held
     for loop in _rows_of(wanted.any(axis=0)):

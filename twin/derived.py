@@ -34,6 +34,8 @@ class PumpView(NamedTuple):
     phase: NDArray[np.int8]
     flow: NDArray[np.float64]
     running: NDArray[np.float64]
+    short: bool
+    """Somewhere fewer pumps run or come up than move the nominal flow."""
 
 
 class SlotView(NamedTuple):

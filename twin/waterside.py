@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plant import cooling, water
-from twin.cooling_bits import CHILLER_ON, STARTING
+from twin.cooling_bits import CHILLER_ON, COMING_UP, STARTING
 from twin.derived import Derived, PumpView
 from twin.layout import gather_sum, segment_sum
 
@@ -69,7 +69,9 @@ def pump_view(d: Derived) -> PumpView:
     """Return flow and running pumps as they are now; computed again only when a pump or chiller changed."""
     s, seen = d.state, d.pump_view
     if seen is None or not (np.array_equal(seen.off, s.pump_off) and np.array_equal(seen.phase, s.chiller_phase)):
-        seen = PumpView(s.pump_off.copy(), s.chiller_phase.copy(), pump_flow(d), pump_count(d))
+        able = segment_sum(((s.pump_off == 0) | (s.pump_off == COMING_UP)).astype(np.float64), d.layout.pump_loops)
+        short = able < d.site.cooling.loop_pumps
+        seen = PumpView(s.pump_off.copy(), s.chiller_phase.copy(), pump_flow(d), pump_count(d), bool(short.any()))
         d.pump_view = seen
     return seen
 
