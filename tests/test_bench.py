@@ -44,7 +44,7 @@ def test_rehearsal_has_eight_plans_of_the_promised_size(capfd):
     found = results(capfd, "bench", "rehearse", "--members", "2", "--workers", "1")
     assert found.keys() >= set(REHEARSE.split())
     assert (found["plans"], found["members"], found["workers"]) == (8, 2, 1)
-    assert (found["horizon_s"], found["step_s"], found["nodes"]) == (1800.0, 10.0, 936)
+    assert (found["horizon_s"], found["step_s"], found["nodes"]) == (1800.0, 10.0, 1002)
     assert len(set(found["labels"])) == 8
 
 

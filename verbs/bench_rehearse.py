@@ -20,7 +20,7 @@ from twin.state import State
 from verbs.bench_scene import busy
 from verbs.meter import Meter
 
-SITE, CAUSE = "hall", "hk/zone-c/loop"
+SITE, CAUSE = "thousand", "hk/zone-c/loop"
 HALL, LANDING = "hk/zone-c", "hk/zone-b"
 MEMBERS, HORIZON_S, STEP_MS = 32, 1800.0, 10_000
 TRIES = 3

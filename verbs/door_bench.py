@@ -92,7 +92,7 @@ def bench_rehearse(
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Measure a rehearsal: 8 plans, 936 nodes, half an hour at 10 s steps; the best wall time of three [s].
+    """Measure a rehearsal: 8 plans, 1,002 nodes, half an hour at 10 s steps; the best wall time of three [s].
 
     \b
     Example:
