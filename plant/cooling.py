@@ -16,8 +16,11 @@ NOMINAL_PRESSURE_KPA = 300.0
 
 
 def supply_air_c(hot_c: Array, water_c: Array, setpoint_c: Array, effectiveness_frac: Array) -> Array:
-    """Return the supply-air temperature: the set-point while the coil can reach it, else what the coil gives."""
-    return np.maximum(setpoint_c, hot_c - effectiveness_frac * (hot_c - water_c))
+    """Return the supply-air temperature: the set-point while the coil can reach it, else what the coil gives.
+
+    Air that is colder than the set-point passes as it is: the valve is closed, and a coil does not heat.
+    """
+    return np.where(hot_c > setpoint_c, np.maximum(setpoint_c, hot_c - effectiveness_frac * (hot_c - water_c)), hot_c)
 
 
 def cold_share_frac(available_kw_per_k: Array, wanted_kw_per_k: Array) -> Array:

@@ -238,7 +238,7 @@ def test_jobs_advance_save_and_serve_the_same(seed: int) -> None:
         out = work.copy(), saved.copy(), np.ones(MEMBERS)
         happened = k.advance_jobs(live, of, 15.0, 1000, speed, phase, drain, until, *out, event)
         given = np.full((MEMBERS, 4), -1.0), *np.full((3, MEMBERS), -1.0)
-        k.service(np.array([0, 2]), live, phase, start, weight, gpus, speed, *given)
+        k.service(np.array([0, 2]), live, phase, start, weight, gpus, speed, speed**2, *given)
         assert happened == bool(event.any())
         found.append((*out, event, *given))
     for plain, fast in zip(*found, strict=True):

@@ -431,3 +431,18 @@ def test_without_fabrics_links_never_fail_by_themselves():
     s = make_state(tiny(), T0_MS, members=2)
     assert (s.link_until_ms == N.NEVER_MS).all()
     assert s.switch_phase.shape == (2, 0)
+
+
+def test_copies_ahead_of_a_move_take_their_part_of_the_link_too():
+    jobs = gangs(
+        1, 24, want=0.0, home=-1, state_gb=np.array([5000.0, 1.0]), move_mode=np.array([1, 0]),
+        dirty_gb_per_s=np.array([0.01, 0.0]),
+    )  # fmt: skip
+    jobs.net_gb_per_s[...] = [0.0, 1.5]
+    s = lasting(SITE, jobs)
+    lived(s, 2)
+    s.job_target[:, 0] = 1
+    engine = lived(s, 3)
+    assert s.job_ahead[0].tolist() == [True, False], "the job works on while it is copied"
+    link, asked = SITE.link_gb_per_s[0, 1], engine.derived.fabric.hall_asked[0, 0, 1]
+    assert engine.derived.fabric.job_share[0, 1] * asked == pytest.approx(link / 2)

@@ -151,7 +151,10 @@ def refresh_traffic(d: Derived, rows: Rows) -> None:
         f.gang_gb_per_s, f.leaf_asked, f.hall_asked, f.tight,
     )  # fmt: skip
     f.job_share[rows], f.stalled[rows], f.traffic_dirty[rows] = 1.0, False, False
-    slow = at[f.tight[at] | ~f.whole[at]]
+    short = f.tight[at] | ~f.whole[at]
+    if s.job_ahead.any():  # copies of jobs that work on take their part too
+        short |= s.job_ahead[at].take(d.live, axis=1).any(axis=1)
+    slow = at[short]
     if len(slow):
         _slowed(d, slow, want)
     if want.max() > f.port_gb_per_s:
@@ -178,7 +181,7 @@ def _taken_by_copies(d: Derived, rows: Ints) -> Array:
     """Return what copies under way may take of the links between halls (len(rows), H, H) [GB/s]."""
     f, s = d.fabric, d.state
     link = f.hall_gb_per_s[rows]
-    at, column = np.nonzero(d.live_phase[rows] == MOVING)
+    at, column = np.nonzero((d.live_phase[rows] == MOVING) | s.job_ahead[rows].take(d.live, axis=1))
     taken = np.zeros(link.shape)
     if len(at):
         job = d.live[column]

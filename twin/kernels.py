@@ -135,10 +135,13 @@ class Kernels(Protocol):
         ...
 
     def service(
-        self, rows: Ints, live: Ints, job_phase: Any, start_ms: Ints, weight: Floats, gpus: Floats, speed:
-        Floats, demand_out: Floats, total_out: Floats, frac_out: Floats, lost_gpus_out: Floats,
+        self, rows: Ints, live: Ints, job_phase: Any, start_ms: Ints, weight: Floats, gpus: Floats, speed: Floats,
+        share: Floats, demand_out: Floats, total_out: Floats, frac_out: Floats, lost_gpus_out: Floats,
     ) -> None:
-        """Find what is demanded (M, live) of live jobs in some rows, its total, and the share that they give."""
+        """Find what is demanded (M, live) of live jobs in some rows, its total, and the share that they give.
+
+        speed says what GPU-hours are lost, share what is given of the demand: the same but for services.
+        """
         ...
 
     def loop_step(

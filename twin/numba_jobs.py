@@ -47,7 +47,7 @@ def advance_jobs(
 @njit(cache=True, nogil=True)
 def service(
     rows: Ints, live: Ints, job_phase: Any, start_ms: Ints, weight: Floats, gpus: Floats, speed: Floats,
-    demand_out: Floats, total_out: Floats, frac_out: Floats, lost_gpus_out: Floats,
+    share: Floats, demand_out: Floats, total_out: Floats, frac_out: Floats, lost_gpus_out: Floats,
 ) -> None:  # fmt: skip
     """Find what is demanded of the live jobs of some rows and what they give."""
     for i in range(len(rows)):
@@ -60,7 +60,7 @@ def service(
             demand = 0.0
             if NOT_ARRIVED < phase < DONE and not queued:
                 demand = weight[job]
-                served += demand * speed[row, k]
+                served += demand * share[row, k]
                 lost += gpus[job] * (1.0 - speed[row, k])
             total += demand
             demand_out[row, k] = demand

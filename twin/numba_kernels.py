@@ -88,6 +88,9 @@ def place_queue(
     for k in range(len(live)):
         shapes, least = max(shapes, shape[live[k]] + 1), min(least, share[live[k]])
     failed = np.empty((shapes, halls + 1), dtype=np.int64)
+    node_hall = np.empty(nodes, dtype=np.int64)
+    for hall in range(halls):
+        node_hall[hall_start[hall] : hall_start[hall + 1]] = hall
     room = np.empty(halls + 1, dtype=np.int64)
     for i in range(len(rows)):
         row = rows[i]
@@ -115,7 +118,11 @@ def place_queue(
                         break
             if slot == last:
                 for at in range(slot_start[job], last):
-                    used_frac[row, slot_node[row, at]] += share[job]
+                    node = slot_node[row, at]
+                    used_frac[row, node] += share[job]
+                    if used_frac[row, node] + least > ROOM:  # full: room shrinks where it lies
+                        room[halls] -= 1
+                        room[node_hall[node]] -= 1
                 started_out[i, k] = True
             else:
                 failed[shape[job], hall] = width[job]

@@ -108,23 +108,22 @@ def _refresh_service(d: Derived, rows: Rows) -> None:
     interrupted.
     """
     s = d.state
-    if d.services is None:
-        d.kernels.service(
-            d.numbers(rows), d.live, s.job_phase, s.job_start_ms, d.weight, s.jobs.gpus, d.speed, d.demand,
-            d.demand_total, d.service_frac, d.lost_gpus,
-        )  # fmt: skip
-        return
-    phase, speed = d.live_phase[rows], d.speed[rows]
-    begun = s.job_start_ms[rows].take(d.live, axis=1) >= 0
+    share = d.speed if d.services is None else _share(d, rows)
+    d.kernels.service(
+        d.numbers(rows), d.live, s.job_phase, s.job_start_ms, d.weight, s.jobs.gpus, d.speed, share, d.demand,
+        d.demand_total, d.service_frac, d.lost_gpus,
+    )  # fmt: skip
+
+
+def _share(d: Derived, rows: Rows) -> Array:
+    """Return what live jobs give of what is demanded (M, live), of these rows: a replica what its service delivers."""
+    assert d.services is not None
+    phase, out = d.live_phase[rows], d.speed.copy()
+    begun = d.state.job_start_ms[rows].take(d.live, axis=1) >= 0
     in_queue = (phase == J.WAITING) | (phase == J.HELD)
     asked = (phase > J.NOT_ARRIVED) & (phase < J.DONE) & (~in_queue | begun)
-    demand = np.where(asked, d.weight[d.live], 0.0)
-    given = d.services.given(d, rows, asked, demand, speed)
-    total, served = sum_in_order(demand), sum_in_order(given)
-    d.demand[rows] = demand
-    d.demand_total[rows] = np.where(total > 0.0, total, 1.0)
-    d.service_frac[rows] = np.where(total > 0.0, served / np.where(total > 0.0, total, 1.0), 1.0)
-    d.lost_gpus[rows] = sum_in_order(np.where(asked, s.jobs.gpus[d.live], 0.0) * (1.0 - speed))
+    out[rows] = d.services.share(d, rows, asked, d.speed[rows])
+    return out
 
 
 def sum_in_order(values: Array) -> Array:

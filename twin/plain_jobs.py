@@ -38,7 +38,7 @@ def advance_jobs(
 
 def service(
     rows: Ints, live: Ints, job_phase: Any, start_ms: Ints, weight: Floats, gpus: Floats, speed: Floats,
-    demand_out: Floats, total_out: Floats, frac_out: Floats, lost_gpus_out: Floats,
+    share: Floats, demand_out: Floats, total_out: Floats, frac_out: Floats, lost_gpus_out: Floats,
 ) -> None:  # fmt: skip
     """Find what is demanded of the live jobs of some rows and what they give.
 
@@ -50,7 +50,7 @@ def service(
     asked = (phase > NOT_ARRIVED) & (phase < DONE) & (~in_queue | begun)
     demand = np.where(asked, weight[live], 0.0)
     lost = np.where(asked, gpus[live], 0.0) * (1.0 - speed[rows])
-    total, served, gone = (_in_order(values) for values in (demand, demand * speed[rows], lost))
+    total, served, gone = (_in_order(values) for values in (demand, demand * share[rows], lost))
     demand_out[rows], lost_gpus_out[rows] = demand, gone
     safe = np.where(total > 0.0, total, 1.0)
     total_out[rows], frac_out[rows] = safe, np.where(total > 0.0, served / safe, 1.0)

@@ -132,15 +132,14 @@ class ServiceView:
         """Requests per second that are asked of each service (M, S)."""
         return self._inputs[:, 3]
 
-    def given(self, d: Derived, rows: Rows, asked: Flags, demand: Floats, speed: Floats) -> Floats:
-        """Return what live jobs give of what is demanded (rows, live): a replica's share is that of its service."""
+    def share(self, d: Derived, rows: Rows, asked: Flags, speed: Floats) -> Floats:
+        """Return the share that live jobs give of what is demanded (rows, live): a replica's is that of its service."""
         of = self.of_job[d.live]
         self.due_ms = self.table.changes_ms(d.state.grid_ms)
         self._refresh(d, rows, of, asked, speed)
-        out = demand * speed
         if self.any_short:
-            return np.where(of >= 0, demand * self.delivered_frac[rows].take(np.maximum(of, 0), axis=1), out)
-        return np.where(of >= 0, demand, out)
+            return np.where(of >= 0, self.delivered_frac[rows].take(np.maximum(of, 0), axis=1), speed)
+        return np.where(of >= 0, 1.0, speed)
 
     def _refresh(self, d: Derived, rows: Rows, of: Ints, asked: Flags, speed: Floats) -> None:
         now = np.empty((len(speed), 4, len(self.table)))
