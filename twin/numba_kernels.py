@@ -80,7 +80,7 @@ def place_queue(
 ) -> None:  # fmt: skip
     """Place waiting jobs in order by first fit, row by row.
 
-    Room only shrinks during one dispatch, so an equal job that is as wide as one that failed is not tried again.
+    Room only shrinks during one dispatch, so a job like one that failed is tried only if it is narrower than what fits.
     """
     halls = len(hall_start) - 1
     nodes = len(node_gpus)
@@ -125,7 +125,7 @@ def place_queue(
                         room[node_hall[node]] -= 1
                 started_out[i, k] = True
             else:
-                failed[shape[job], hall] = width[job]
+                failed[shape[job], hall] = slot - slot_start[job] + 1  # so many nodes fit, and no more
                 slot_node[row, slot_start[job] : last] = -1
 
 
