@@ -5,22 +5,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pydantic import Field
 
-from pydantic import AfterValidator, Field
-
-from plant.keys import Part, number, text
-from plant.ranges import expand
-
-PATH = r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)+$"
-
-
-def _range(pattern: str) -> str:
-    expand(pattern)
-    return pattern
-
-
-Racks = Annotated[str, AfterValidator(_range)]
+from plant.keys import PATH, NameRange, Part, number, text
 
 
 class Pdu(Part):
@@ -31,7 +18,7 @@ class Pdu(Part):
     """
 
     hall: str = text("id of the hall, region/hall", pattern=PATH)
-    racks: Racks = text("names of the racks, a range such as 'r[01-96]'")
+    racks: NameRange = text("names of the racks, a range such as 'r[01-96]'")
     breaker_kw: float = number("kW", 0.5, 2000, "rating of each breaker; a load that lasts stays below 80 % of it")
     a: str = text("id of the UPS, or of the feed, behind side A", pattern=PATH)
     b: str | None = text("id of the UPS, or of the feed, behind side B; absent: no side B", None, PATH)

@@ -6,22 +6,9 @@ All of them are optional; a site file without them behaves as a plant without th
 
 from __future__ import annotations
 
-from typing import Annotated
+from pydantic import Field
 
-from pydantic import AfterValidator, Field
-
-from plant.keys import Part, count, number, text
-from plant.ranges import expand
-
-
-def _range(pattern: str) -> str:
-    expand(pattern)
-    return pattern
-
-
-NameRange = Annotated[str, AfterValidator(_range)]
-ID = r"^[A-Za-z0-9._-]+$"
-PATH = r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)+$"
+from plant.keys import ID, PATH, NameRange, Part, count, number, text
 
 
 class Compressor(Part):

@@ -5,15 +5,30 @@ The metadata feed the checks, the error messages and `foretwin site explain`, so
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from plant.ranges import expand
 
 
 class Part(BaseModel):
     """Base of all parts of a file: immutable, unknown keys refused, no NaN or infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+ID = r"^[A-Za-z0-9._-]+$"
+PATH = r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)+$"
+
+
+def _range(pattern: str) -> str:
+    expand(pattern)
+    return pattern
+
+
+NameRange = Annotated[str, AfterValidator(_range)]
+"""Names that share a pattern, such as 'r[01-96]'."""
 
 
 def number(unit: str, low: float, high: float, meaning: str, default: Any = ...) -> Any:

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pydantic import Field
 
-from pydantic import AfterValidator, Field
-
-from plant.keys import Part, count, number, text
-from plant.ranges import expand
-
-HALL = r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)+$"
-
-
-def _range(pattern: str) -> str:
-    expand(pattern)
-    return pattern
-
-
-Names = Annotated[str, AfterValidator(_range)]
+from plant.keys import PATH, NameRange, Part, count, number, text
 
 
 class Fabric(Part):
     """The switches of one hall: racks hang on leaves, every leaf on every spine unless `uplinks` says otherwise."""
 
-    hall: str = text("id of the hall, region/hall", pattern=HALL)
-    leaves: Names = text("names of the leaf switches, a range such as 'leaf[01-24]', in the order of the racks")
+    hall: str = text("id of the hall, region/hall", pattern=PATH)
+    leaves: NameRange = text("names of the leaf switches, a range such as 'leaf[01-24]', in the order of the racks")
     racks_per_leaf: int = count(1, 256, "racks on one leaf; the last leaf may have fewer", 1)
-    spines: Names = text("names of the spine switches, a range such as 'spine[1-4]'")
+    spines: NameRange = text("names of the spine switches, a range such as 'spine[1-4]'")
     uplink_gbit_per_s: float = number("Gbit/s", 0.1, 12_800, "capacity of one link from a leaf to a spine")
     node_gbit_per_s: float = number("Gbit/s", 0.1, 12_800, "capacity of a node's own port")
     keep_frac: float = number(

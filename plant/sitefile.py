@@ -5,9 +5,9 @@ Nothing is computed here. `plant/sitechecks.py` checks that the parts fit each o
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from plant.chainfile import Generator, Pdu, Sag
 from plant.coolingfile import (
@@ -22,19 +22,8 @@ from plant.coolingfile import (
 )
 from plant.faultfile import FaultsTable
 from plant.gpufile import FanTable, GpuTable
-from plant.keys import Part, count, number, text
+from plant.keys import ID, PATH, NameRange, Part, count, number, text
 from plant.networkfile import Fabric
-from plant.ranges import expand
-
-
-def _range(pattern: str) -> str:
-    expand(pattern)
-    return pattern
-
-
-NameRange = Annotated[str, AfterValidator(_range)]
-ID = r"^[A-Za-z0-9._-]+$"
-PATH = r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)+$"
 
 
 class Hall(Part):
