@@ -24,7 +24,7 @@ from recovery.ledger import Ledger
 from recovery.livetwin import LiveTwin
 from recovery.plant_port import PlantPort
 from recovery.propose import Context, propose
-from recovery.rehearse import HORIZON_S, Question, rehearse
+from recovery.rehearse import HORIZON_S, Question, rehearse, together
 from recovery.service import ServiceRecord
 from recovery.states import PlanState
 from recovery.watch import Watch
@@ -181,12 +181,15 @@ class Worker:
         question = Question(
             self.twin.state, self.w.site, cause, dict(p_fail), s.seed + 1, self.w.drivers, s.horizon_s, s.coming
         )
-        screened = judge(rehearse(question, plans, s.members, s.workers, s.backend), s.policy)
+        first = rehearse(question, plans, s.members, s.workers, s.backend)
+        screened = judge(first, s.policy)
         if s.finalists <= s.members:
             return screened
         best = [j.rehearsal.plan.id for j in screened if j.rehearsal.plan.label != DO_NOTHING and not j.gate_reasons]
         finalists = [p for p in plans if p.label == DO_NOTHING or p.id in best[:2]]
-        final = judge(rehearse(question, finalists, s.finalists, s.workers, s.backend), s.policy)
+        more = rehearse(question, finalists, s.finalists, s.workers, s.backend, first=s.members)
+        known = {r.plan.id: r for r in first}
+        final = judge([together(known[r.plan.id], r) for r in more], s.policy)
         chosen = {p.id for p in finalists}
         rest = [j for j in screened if j.rehearsal.plan.id not in chosen]
         return final + [Judged(**{**j.__dict__, "rank": len(final) + n + 1}) for n, j in enumerate(rest)]

@@ -66,9 +66,9 @@ class Question:
 
 
 def rehearse(
-    question: Question, plans: Sequence[Plan], members: int, workers: int = 1, backend: str = "loky"
+    question: Question, plans: Sequence[Plan], members: int, workers: int = 1, backend: str = "loky", first: int = 0
 ) -> list[Rehearsal]:
-    """Rehearse each plan on `members` members (copies of the live ones beyond their number).
+    """Rehearse each plan on `members` members (copies of the live ones beyond their number), from the `first` on.
 
     Members are played in blocks whose repairs end at about the same time: rows are independent, and a block that has
     settled, or in which nothing moves, costs little. Order and bits do not depend on workers or backend.
@@ -79,7 +79,8 @@ def rehearse(
     base = widen(state, members)
     write_futures(base, question.site, question.cause, question.p_fail, question.seed)
     order = _by_last_repair(base)
-    blocks = [order[at : at + BLOCK_ROWS] for at in range(0, members, BLOCK_ROWS)]
+    order = order[order >= first]
+    blocks = [order[at : at + BLOCK_ROWS] for at in range(0, len(order), BLOCK_ROWS)]
     forks = [base.rows([int(row) for row in block]) for block in blocks]
     told = (question.site, question.drivers, question.horizon_s)  # a worker needs its block, not the whole snapshot
     played = fanout.each(_play, [(fork, plan, *told) for plan in plans for fork in forks], workers, backend)
@@ -109,6 +110,17 @@ def _join(plan: Plan, parts: list[Rehearsal], back: NDArray[np.int64], horizon_s
     costs = {name: np.concatenate([p.costs[name] for p in parts])[back] for name in parts[0].costs}
     stop, recovery, peak = whole("first_stop_s"), whole("recovery_s"), whole("peak_inlet_c")
     return Rehearsal(plan, costs, peak, recovery, stop, len(back), horizon_s)
+
+
+def together(some: Rehearsal, more: Rehearsal) -> Rehearsal:
+    """Return one rehearsal of the members of two of the same plan: what was screened need not be played again."""
+
+    def both(name: str) -> Array:
+        return np.concatenate([getattr(some, name), getattr(more, name)])
+
+    costs = {name: np.concatenate([some.costs[name], more.costs[name]]) for name in some.costs}
+    stop, recovery, peak = both("first_stop_s"), both("recovery_s"), both("peak_inlet_c")
+    return Rehearsal(some.plan, costs, peak, recovery, stop, some.members + more.members, some.horizon_s)
 
 
 def widen(state: State, members: int) -> State:

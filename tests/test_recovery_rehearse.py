@@ -51,6 +51,14 @@ def test_workers_and_backend_change_no_bit_of_a_rehearsal(question, plans, alone
     assert bits(R.rehearse(question, plans, 5, workers, backend)) == bits(alone)
 
 
+def test_members_screened_before_need_not_be_played_again(question, plans, monkeypatch):
+    monkeypatch.setattr(R, "BLOCK_ROWS", 1)
+    some, more = R.rehearse(question, plans[:2], 2), R.rehearse(question, plans[:2], 5, first=2)
+    joined = [R.together(one, rest) for one, rest in zip(some, more, strict=True)]
+    assert bits(joined) == bits(R.rehearse(question, plans[:2], 5))
+    assert joined[0].members == 5
+
+
 def test_the_rehearsed_plans_differ_and_so_do_their_members(alone):
     lost = np.array([r.lost_service_min for r in alone])
     assert lost.shape == (len(alone), 5)
