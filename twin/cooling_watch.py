@@ -63,9 +63,8 @@ def _stand_in(w: World) -> None:
 def _protect(w: World) -> None:
     """Trip chillers that have too little water or condense too hot; release those whose reason is gone."""
     s, d, plant, of = w.state, w.derived, w.site.cooling, w.site.chiller_loop
-    outdoor_c = np.broadcast_to(d.loop_outdoor_c, d.loop_taken_kw.shape)
     dry, hot = d.kernels.endangered(
-        d.layout.loop_columns, outdoor_c, d.water_flow, d.loop_taken_kw, d.loop_capacity_kw, FOULING_LIMIT_K
+        d.layout.loop_columns, d.loop_outdoor_c, d.water_flow, d.loop_taken_kw, d.loop_capacity_kw, FOULING_LIMIT_K
     )
     if dry:
         low = d.water_flow < plant.loop_low_flow_frac

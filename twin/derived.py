@@ -30,8 +30,7 @@ from twin.supply import any_dark, refresh_supply, supply_of
 class PumpView(NamedTuple):
     """Flow and pumps running of each loop (M, L), and the phases of pumps and chillers that they follow from."""
 
-    off: NDArray[np.int8]
-    phase: NDArray[np.int8]
+    key: bytes
     flow: NDArray[np.float64]
     running: NDArray[np.float64]
     short: bool
@@ -103,7 +102,7 @@ class Derived:
         self.next_up_ms = np.zeros(m, dtype=np.int64)
         self.service_frac, self.lost_gpus, self.demand_total = np.ones(m), np.zeros(m), np.ones(m)
         self.loop_taken_kw = np.zeros((m, len(site.loop_ids)))
-        self.loop_capacity_kw, self.loop_outdoor_c = self.loop_taken_kw, np.zeros((1, len(site.loop_ids)))
+        self.loop_capacity_kw, self.loop_outdoor_c = self.loop_taken_kw, np.zeros((m, len(site.loop_ids)))
         self.unit_air, self.cdu_pump_kw = np.zeros((m, len(site.unit_ids))), np.zeros((m, len(site.cdu_ids)))
         self.dx_kw, self.hall_by_unit = np.zeros((m, halls)), np.zeros((m, halls), dtype=bool)
         self.by_unit_now, self.any_by_unit = self.hall_by_unit, False

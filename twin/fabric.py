@@ -46,6 +46,9 @@ class Fabric:
             [sum(bits[a:b]) for a, b in zip(net.leaf_start[:-1].tolist(), net.leaf_start[1:].tolist(), strict=True)],
             dtype=np.uint64,
         )
+        # one hall, whole nodes: a leaf is asked for no more than all of its nodes want, and no copy asks what is left
+        self.roomy = halls == 1 and float(state.jobs.share_frac.min(initial=1.0)) >= 1.0
+        self.most_nodes = int(np.bincount(net.node_leaf, minlength=1).max()) if net.present else 0
         self.traffic_dirty = np.ones(m, dtype=bool)
         self.whole, self.tight = np.ones(m, dtype=bool), np.zeros(m, dtype=bool)
         # somebody waits for the network, or did at the last step
@@ -146,6 +149,10 @@ def refresh_traffic(d: Derived, rows: Rows) -> None:
         return
     rows = slice(None) if len(at) == s.members else at
     want = t.net_gb_per_s[d.live]
+    if f.roomy and f.whole[at].all() and t.net_gb_per_s.max() * f.most_nodes <= f.gang_gb_per_s[at].min():
+        f.job_share[rows], f.stalled[rows], f.traffic_dirty[rows], f.tight[rows] = 1.0, False, False, False
+        _hold_to_port(f, rows, want)
+        return
     d.kernels.traffic(
         at, d.live, s.job_phase, d.slot_start, s.slot_node, f.net.node_leaf, f.net.leaf_hall, want,
         f.gang_gb_per_s, f.leaf_asked, f.hall_asked, f.tight,
@@ -157,6 +164,11 @@ def refresh_traffic(d: Derived, rows: Rows) -> None:
     slow = at[short]
     if len(slow):
         _slowed(d, slow, want)
+    _hold_to_port(f, rows, want)
+
+
+def _hold_to_port(f: Fabric, rows: Rows, want: Array) -> None:
+    """A gang that wants more than the port of a node carries gets what the port carries."""
     if want.max() > f.port_gb_per_s:
         f.job_share[rows] = np.minimum(f.job_share[rows], N.carried_frac(np.asarray(f.port_gb_per_s), want))
 

@@ -21,11 +21,13 @@ def advance_water(d: Derived, coil_kw: Array, cdu_kw: Array | None, dt_s: float,
     if cdu_kw is not None:
         heat_kw = heat_kw + cdu_kw
     outdoor_l = outdoor_c.take(plant.loop_region, axis=1)
+    if len(outdoor_l) < s.members:
+        outdoor_l = np.repeat(outdoor_l, s.members, axis=0)
     flow_frac = d.water_flow
     free_kw = _free_cooling_kw(d, heat_kw, outdoor_l, flow_frac)
     taken_kw, capacity, electric_kw = np.empty((3, *heat_kw.shape))
     d.kernels.loop_step(
-        lay.loop_columns, dt_s, np.broadcast_to(outdoor_l, heat_kw.shape), heat_kw, flow_frac, s.chiller_phase,
+        lay.loop_columns, dt_s, outdoor_l, heat_kw, flow_frac, s.chiller_phase,
         s.chiller_capacity_kw, s.chiller_cop, s.loop_setpoint_c, s.loop_water_kj_per_k, s.loop_supply_c, free_kw,
         taken_kw, capacity, electric_kw,
     )  # fmt: skip
@@ -68,10 +70,11 @@ def water_flow_frac(d: Derived) -> Array:
 def pump_view(d: Derived) -> PumpView:
     """Return flow and running pumps as they are now; computed again only when a pump or chiller changed."""
     s, seen = d.state, d.pump_view
-    if seen is None or not (np.array_equal(seen.off, s.pump_off) and np.array_equal(seen.phase, s.chiller_phase)):
+    key = s.pump_off.tobytes() + s.chiller_phase.tobytes()
+    if seen is None or seen.key != key:
         able = segment_sum(((s.pump_off == 0) | (s.pump_off == COMING_UP)).astype(np.float64), d.layout.pump_loops)
         short = able < d.site.cooling.loop_pumps
-        seen = PumpView(s.pump_off.copy(), s.chiller_phase.copy(), pump_flow(d), pump_count(d), bool(short.any()))
+        seen = PumpView(key, pump_flow(d), pump_count(d), bool(short.any()))
         d.pump_view = seen
     return seen
 
