@@ -39,7 +39,7 @@ def start(members: int, backend: str = "numba") -> State:
 
 WHOLE = {case: run(start(*case), SITE, END_MS).digest() for case in CASES}
 instants = st.one_of(st.sampled_from(BUSY_MS), st.integers(0, 3_600_000)).map(lambda ms: T0_MS + ms)
-quick = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.mark.parametrize("case", FAST_CASES)

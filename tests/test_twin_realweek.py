@@ -134,6 +134,7 @@ def test_the_fitted_concave_law_comes_out_of_the_state(results: dict):
     assert results["engine_power_max_diff_frac"] < 1e-9
 
 
+@pytest.mark.slow
 def test_parts_side_by_side_give_the_same_as_one_after_the_other(small: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("twin.weekrun.PART_S", 1800.0)
     week = load_week(small)

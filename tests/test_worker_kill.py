@@ -170,6 +170,7 @@ def approve_best(home: Path) -> None:
         seen.close()
 
 
+@pytest.mark.slow
 def test_a_worker_killed_while_watching_before_approval_and_while_executing_loses_and_repeats_nothing(tmp_path):
     draw = random.Random(7)
     told = stage(tmp_path, seed=1, auto_approve=False)
