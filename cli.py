@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -14,6 +15,11 @@ from verbs import door_bench, door_data, door_loop, door_site, front
 NAME = "foretwin"
 WIDTH = 100  # of the help: the same in every terminal, and in docs/cli.md
 DOORS = (door_loop, door_data, door_site, door_bench)
+
+# Processes share the cores by themselves (site, worker, rehearsals): threads of BLAS that wait for each other in a loop
+# took half of the demo's CPU time. Whoever sets the variable is heard; numpy and torch read it when they are imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 app = typer.Typer(
     name=NAME,

@@ -42,7 +42,7 @@ def run(
     human_s: float = 120.0,
     seed: int = 0,
     port: int = 8501,
-    finalists: int = 64,
+    finalists: int = 32,
     workers: int = 2,
     say: Say = print,
 ) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def demo(
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not stop the clock for a person.")] = False,
     human_s: HumanS = 120.0,
     port: Annotated[int, typer.Option("--port", min=1, max=65_535, help="Port of the screen.")] = 8501,
-    finalists: Finalists = 64,
+    finalists: Finalists = 32,
     workers: Workers = 2,
     seed: Seed = 0,
     json: Json = False,
