@@ -10,7 +10,7 @@ import numpy as np
 from plant.breaker import CONTINUOUS_FRAC
 from plant.errors import Fault
 from plant.ranges import collapse, expand
-from plant.site import did_you_mean
+from plant.references import circles, unknown
 from plant.sitefile import SiteFile
 from plant.units import shown
 
@@ -31,14 +31,7 @@ def check_chain_names(file: SiteFile) -> list[Fault]:
         wanted += [(f"pdu[{i}].b", "source", pdu.b)] if pdu.b is not None else []
     words = {"source": "ups or feed"}
     faults = [
-        Fault(
-            where,
-            f"no {words.get(kind, kind)} '{name}'",
-            f"one of {' '.join(known[kind][:12]) or 'none'}",
-            did_you_mean(name, known[kind]),
-        )
-        for where, kind, name in wanted
-        if name not in known[kind]
+        fault for where, kind, name in wanted for fault in unknown(where, words.get(kind, kind), name, known[kind])
     ]
     first: dict[str, int] = {}
     for i, one in enumerate(file.generator):
@@ -75,19 +68,16 @@ def check_pdu_racks(file: SiteFile) -> list[Fault]:
 
 def check_feed_circles(file: SiteFile) -> list[Fault]:
     """No feed hangs behind itself; a circle is said once."""
-    behind = {feed.id: feed.behind for feed in file.feed}
-    faults: list[Fault] = []
-    said: set[str] = set()
-    for i, feed in enumerate(file.feed):
-        chain, now = [feed.id], feed.behind
-        while now is not None and now not in chain:
-            chain.append(now)
-            now = behind.get(now)
-        if now == feed.id and now not in said:
-            said.update(chain)
-            found = f"goes in a circle: {' behind '.join([*chain, now])}"
-            faults.append(Fault(f"feed[{i}].behind", found, "a feed nearer to the grid", "remove one of them"))
-    return faults
+    place = {feed.id: i for i, feed in enumerate(file.feed)}
+    return [
+        Fault(
+            f"feed[{place[circle[0]]}].behind",
+            f"goes in a circle: {' behind '.join(circle)}",
+            "a feed nearer to the grid",
+            "remove one of them",
+        )
+        for circle in circles({feed.id: feed.behind for feed in file.feed})
+    ]
 
 
 def check_orphan_supplies(file: SiteFile) -> list[Fault]:

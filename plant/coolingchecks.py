@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from plant.errors import Fault
 from plant.ranges import collapse, expand
+from plant.references import unknown
 from plant.units import shown
 
 if TYPE_CHECKING:
@@ -19,27 +20,18 @@ TABLES_OF_A_LOOP = ("chiller_control", "free_cooling", "pump")
 MAX_DRAWN_FRAC = 0.95
 
 
-def _known(where: str, kind: str, name: str, known: Iterable[str]) -> list[Fault]:
-    from plant.site import did_you_mean
-
-    names = list(known)
-    if name in names:
-        return []
-    return [Fault(where, f"no {kind} '{name}'", f"one of {' '.join(names[:12]) or 'none'}", did_you_mean(name, names))]
-
-
 def check_cooling_references(file: SiteFile) -> list[Fault]:
     """Loops, halls, regions and racks that the cooling tables name exist."""
     loops, halls = [x.id for x in file.loop], [name for name, _ in file.halls()]
     faults: list[Fault] = []
     for table in (*TABLES_OF_A_LOOP, "cdu"):
         for i, part in enumerate(getattr(file, table)):
-            faults += _known(f"{table}[{i}].loop", "loop", part.loop, loops)
+            faults += unknown(f"{table}[{i}].loop", "loop", part.loop, loops)
     for table in ("cdu", "recirculation", "structure"):
         for i, part in enumerate(getattr(file, table)):
-            faults += _known(f"{table}[{i}].hall", "hall", part.hall, halls)
+            faults += unknown(f"{table}[{i}].hall", "hall", part.hall, halls)
     for i, staff in enumerate(file.plant_staff):
-        faults += _known(f"plant_staff[{i}].region", "region", staff.region, (x.id for x in file.region))
+        faults += unknown(f"plant_staff[{i}].region", "region", staff.region, (x.id for x in file.region))
     return faults + _missing_racks(file)
 
 

@@ -10,7 +10,8 @@ from plant.errors import Fault, IncidentFileError
 from plant.hallset import load_hall_set
 from plant.incidentfile import FAULT_KINDS, IncidentFile, Triple
 from plant.ranges import collapse, expand_path
-from plant.site import KINDS, Site, did_you_mean
+from plant.references import circles, did_you_mean
+from plant.site import KINDS, Site
 from plant.units import probable_slip, shown
 
 
@@ -133,19 +134,15 @@ def check_cycles(file: IncidentFile) -> list[Fault]:
     after = {cause.name: cause.after for cause in file.cause}
     if len(after) < len(file.cause):
         return []  # two causes of one name are said by check_names
-    faults: list[Fault] = []
-    said: set[str] = set()
-    for i, cause in enumerate(file.cause):
-        chain, now = [cause.name], cause.after
-        while now is not None and now not in chain:
-            chain.append(now)
-            now = after.get(now)
-        if now == cause.name and now not in said:
-            said.update(chain)
-            faults.append(
-                Fault(f"cause[{i}].after", f"goes in a circle: {' after '.join([*chain, now])}", cure="give one a time")
-            )
-    return faults
+    place = {cause.name: i for i, cause in enumerate(file.cause)}
+    return [
+        Fault(
+            f"cause[{place[circle[0]]}].after",
+            f"goes in a circle: {' after '.join(circle)}",
+            cure="give one a time",
+        )
+        for circle in circles(after)
+    ]
 
 
 def check_common(file: IncidentFile) -> list[Fault]:

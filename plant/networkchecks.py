@@ -9,7 +9,7 @@ from plant.network import MOST_SPINES
 from plant.networkbuild import wired
 from plant.networkfile import Fabric
 from plant.ranges import collapse, expand
-from plant.site import did_you_mean
+from plant.references import did_you_mean, unknown
 from plant.sitefile import SiteFile
 
 
@@ -30,10 +30,7 @@ def _halls(file: SiteFile) -> list[Fault]:
     faults, first = [], dict[str, int]()
     for i, fabric in enumerate(file.network):
         if fabric.hall not in halls:
-            known = f"one of {' '.join(halls[:12])}"
-            faults.append(
-                Fault(f"network[{i}].hall", f"no hall '{fabric.hall}'", known, did_you_mean(fabric.hall, halls))
-            )
+            faults += unknown(f"network[{i}].hall", "hall", fabric.hall, halls)
         elif fabric.hall in first:
             found = f"hall '{fabric.hall}' already has network[{first[fabric.hall]}]"
             faults.append(Fault(f"network[{i}].hall", found, "one network a hall", "merge the two"))

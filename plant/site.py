@@ -21,6 +21,7 @@ from plant.errors import SiteFileError
 from plant.faults import FaultLaws
 from plant.network import Network
 from plant.power import Curve
+from plant.references import did_you_mean
 
 if TYPE_CHECKING:
     from plant.gpubuild import Gpus
@@ -210,14 +211,6 @@ KINDS = (
     "link", "pdu", "generator",
 )  # fmt: skip
 _IDS = {"cooling_unit": "unit_ids"}
-
-
-def did_you_mean(word: str, known: tuple[str, ...] | list[str]) -> str:
-    """`did you mean 'x'?` for the nearest known word, or empty when none is near."""
-    import difflib
-
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"did you mean '{near[0]}'?" if near else ""
 
 
 def load_site(path: str | Path) -> Site:

@@ -16,7 +16,7 @@ from plant.networkchecks import check_network
 from plant.nodechecks import check_node_types
 from plant.pue import design_pue
 from plant.ranges import collapse, expand
-from plant.site import did_you_mean
+from plant.references import unknown
 from plant.sitefile import Hall, SiteFile
 from plant.units import shown
 from plant.water import DESIGN_RANGE_K
@@ -86,16 +86,7 @@ def check_references(file: SiteFile) -> list[Fault]:
     for kind in ("loop", "ups", "feed", "link"):
         parts = enumerate(getattr(file, kind))
         wanted += [(f"{kind}[{i}].id", "region", part.id.split("/")[0]) for i, part in parts]
-    return [
-        Fault(
-            where,
-            f"no {kind} '{name}'",
-            f"one of {' '.join(dict.fromkeys(known[kind][:12])) or 'none'}",
-            did_you_mean(name, known[kind]),
-        )
-        for where, kind, name in wanted
-        if name not in known[kind]
-    ]
+    return [fault for where, kind, name in wanted for fault in unknown(where, kind, name, known[kind])]
 
 
 def check_regions_of_halls(file: SiteFile) -> list[Fault]:

@@ -243,3 +243,19 @@ def test_jobs_advance_save_and_serve_the_same(seed: int) -> None:
         found.append((*out, event, *given))
     for plain, fast in zip(*found, strict=True):
         assert np.allclose(plain, fast, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_setup_compiles_every_kernel() -> None:
+    code = (
+        "import importlib, pkgutil, twin; from numba.core.dispatcher import Dispatcher; from verbs import warm;"
+        "warm.main();"
+        "parts = [m.name for m in pkgutil.iter_modules(twin.__path__) if m.name.startswith('numba_')];"
+        "kernels = {v.__name__: v for p in parts for v in vars(importlib.import_module('twin.' + p)).values()"
+        " if isinstance(v, Dispatcher) and not v.__name__.startswith('_')};"
+        "print(len(kernels), *(n for n, k in kernels.items() if not k.signatures))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    count, *left = out.stdout.split()
+    assert int(count) >= 15
+    assert not left, "a first run would wait for these"

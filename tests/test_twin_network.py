@@ -22,6 +22,7 @@ from twin import jobs as J
 from twin import story as stories
 from twin.engine import Engine, run
 from twin.ensemble import make_state
+from twin.jobs import make_jobs
 from twin.kernels import kernels
 from twin.state import State
 
@@ -446,3 +447,28 @@ def test_copies_ahead_of_a_move_take_their_part_of_the_link_too():
     assert s.job_ahead[0].tolist() == [True, False], "the job works on while it is copied"
     link, asked = SITE.link_gb_per_s[0, 1], engine.derived.fabric.hall_asked[0, 0, 1]
     assert engine.derived.fabric.job_share[0, 1] * asked == pytest.approx(link / 2)
+
+
+def test_a_fabric_with_room_for_all_gives_what_the_full_count_gives():
+    """The short cut for one hall of whole nodes changes no share, no speed and no digest."""
+    site = load_site("frontier")
+    jobs = make_jobs(
+        [f"j{i}" for i in range(6)], arrival_ms=np.full(6, T0_MS), work_s=np.full(6, 9000.0),
+        width=np.array([3, 200, 64, 1, 128, 40]), net_gb_per_s=np.full(6, 2.0),
+    )  # fmt: skip
+    ends = []
+    for roomy in (True, False):
+        state = make_state(site, T0_MS, jobs=jobs)
+        engine = Engine(state, site)
+        assert engine.derived.fabric.roomy
+        engine.derived.fabric.roomy = roomy
+        engine.run(T0_MS + 3 * MINUTE_MS)
+        state.link_phase[0, :7] = N.DOWN  # with one path left a leaf is short, and the short cut must not be taken
+        later = Engine(state, site)
+        later.derived.fabric.roomy = later.derived.fabric.roomy and roomy
+        later.derived.fabric.mark()
+        later.derived.mark(load=True)
+        later.run(T0_MS + 6 * MINUTE_MS)
+        ends.append((state.digest(), later.derived.fabric.job_share.copy()))
+    assert ends[0][0] == ends[1][0]
+    assert np.array_equal(ends[0][1], ends[1][1])

@@ -48,6 +48,7 @@ class Fabric:
         )
         # one hall, whole nodes: a leaf is asked for no more than all of its nodes want, and no copy asks what is left
         self.roomy = halls == 1 and float(state.jobs.share_frac.min(initial=1.0)) >= 1.0
+        self.most_wanted = float(state.jobs.net_gb_per_s.max(initial=0.0))
         self.most_nodes = int(np.bincount(net.node_leaf, minlength=1).max()) if net.present else 0
         self.traffic_dirty = np.ones(m, dtype=bool)
         self.whole, self.tight = np.ones(m, dtype=bool), np.zeros(m, dtype=bool)
@@ -149,7 +150,7 @@ def refresh_traffic(d: Derived, rows: Rows) -> None:
         return
     rows = slice(None) if len(at) == s.members else at
     want = t.net_gb_per_s[d.live]
-    if f.roomy and f.whole[at].all() and t.net_gb_per_s.max() * f.most_nodes <= f.gang_gb_per_s[at].min():
+    if f.roomy and f.whole[at].all() and f.most_wanted * f.most_nodes <= f.gang_gb_per_s[at].min():
         f.job_share[rows], f.stalled[rows], f.traffic_dirty[rows], f.tight[rows] = 1.0, False, False, False
         _hold_to_port(f, rows, want)
         return

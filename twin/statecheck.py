@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plant.errors import Fault
-from plant.site import KINDS, Site, did_you_mean
+from plant.references import did_you_mean
+from plant.site import KINDS, Site
 from twin.fields import FIELDS, Field
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import numpy as np
 
 from plant import wiring
 from plant.errors import SiteFileError
-from plant.site import KINDS, Site, did_you_mean, load_site
+from plant.references import did_you_mean
+from plant.site import KINDS, Site, load_site
 from plant.units import WATER_KG_PER_M3, WATER_KJ_PER_KG_K
 from verbs import fault_explain
 
