@@ -55,7 +55,7 @@ def wake_curve(nodes: Ints, wake_cores: Sequence[int], wake_frac: Sequence[float
     """Return the law of packages: each adds its share of (peak - idle) once so many cores are busy.
 
     A package that wakes draws most of its power at once; on the SURF hosts this fits better than any smooth law
-    (twin/powerfit.py finds it).
+    (twin/realdata/powerfit.py finds it).
     """
     load = np.concatenate([[0.0], np.asarray(wake_cores, np.float64)])
     return Curve(nodes, load, np.concatenate([[0.0], np.cumsum(wake_frac)]), cores)

@@ -10,10 +10,10 @@ from twin import effects
 from twin.drivers import Drivers
 from twin.engine import Engine
 from twin.ensemble import make_state
-from twin.follow import adopt_jobs, adopt_nodes
 from twin.state import State
-from twin.store import Batch
-from twin.sync import Synchroniser
+from twin.sync.follow import adopt_jobs, adopt_nodes
+from twin.sync.synchronise import Synchroniser
+from twin.telemetry.store import Batch
 
 NODES_EVERY_MS = 300_000
 JOBS_EVERY_MS = 60_000

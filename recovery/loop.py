@@ -29,9 +29,9 @@ from recovery.service import ServiceRecord
 from recovery.states import PlanState
 from recovery.watch import Watch
 from scheduler.port import SchedulerPort
-from twin.admit import Gate
 from twin.drivers import Drivers
-from twin.store import Batch, Store
+from twin.telemetry.admit import Gate
+from twin.telemetry.store import Batch, Store
 
 TICK_S = 15.0
 IN_HAND: tuple[PlanState, ...] = ("approved", "executing", "verifying", "rolling_back")

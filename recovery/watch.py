@@ -9,7 +9,7 @@ from plant.site import Site
 from predict.alarms import AlarmBoard, Alert
 from predict.risk import Risk
 from predict.score import Scorer
-from twin.store import Batch
+from twin.telemetry.store import Batch
 
 GONE_MS = 10 * 60_000
 SAY_EVERY_MS = 60_000  # risks are put into words when somebody starts or stops to act, else once a minute

@@ -17,8 +17,8 @@ from recovery.audit import AuditRow
 from recovery.ledger import Ledger
 from recovery.rows import DecisionRow, PlanRow, StepRow
 from twin.board import Board
-from twin.sqlite_store import SqliteStore
-from twin.store import Batch
+from twin.telemetry.sqlite_store import SqliteStore
+from twin.telemetry.store import Batch
 
 KEYS = ("status", "risks", "alert", "trend", "sync", "outcome")
 TICK_S = 15.0

@@ -1,20 +1,26 @@
 #!/bin/sh
-# Installs the optional real servers that tests can use (Debian packages): InfluxDB behind nginx, and Chromium.
-# Nothing is started here; the tests start their own copies on free loopback ports. Quick when all is there.
+# Installs the optional real servers that tests can use (Debian packages): InfluxDB behind nginx, Chromium, Slurm with
+# munge, and a NUT server. Nothing is started here; the tests start their own copies on free loopback ports. Quick when
+# all is there.
 set -eu
 
 wanted=""
 want() {
-    # nginx and influxd live in sbin, which an ordinary user's PATH may lack.
-    PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 || wanted="$wanted $2"
+    # nginx, influxd, munged and the Slurm daemons live in sbin, which an ordinary user's PATH may lack.
+    PATH="$PATH:/usr/sbin:/sbin:/lib/nut:/usr/lib/nut" command -v "$1" >/dev/null 2>&1 || wanted="$wanted $2"
 }
 want influxd influxdb
 want influx influxdb-client
 want nginx nginx-light
 want chromium chromium
+want slurmctld slurm-wlm
+want munged munge
+want upsd nut-server
+want upsc nut-client
+ls /usr/lib/*/slurm*/acct_gather_profile_influxdb.so >/dev/null 2>&1 || wanted="$wanted slurm-wlm-influxdb-plugin"
 
 if [ -z "$wanted" ]; then
-    echo "servers: influxd, influx, nginx and chromium are already installed"
+    echo "servers: influxd, nginx, chromium, slurm, munge and nut are already installed"
     exit 0
 fi
 if ! command -v apt-get >/dev/null 2>&1; then

@@ -18,7 +18,7 @@ from twin.emulator import Emulator, Scenario
 from twin.engine import Engine
 from twin.ensemble import make_state
 from twin.jobs import make_jobs
-from twin.memory_store import MemoryStore
+from twin.telemetry.memory_store import MemoryStore
 
 START_MS = 1_200_000  # on the grid of 15 s
 TINY = Path(__file__).parent.parent / "data" / "sites" / "tiny.toml"

@@ -14,9 +14,9 @@ from scheduler.emulated import EmulatedScheduler
 from twin.commands import Commands
 from twin.emulator import Emulator, Scenario
 from twin.engine import Engine
-from twin.memory_store import MemoryStore
 from twin.sensors import Quality, Sensors
-from twin.store import Batch
+from twin.telemetry.memory_store import MemoryStore
+from twin.telemetry.store import Batch
 
 SITE = tiny()
 TICK_MS = 15_000

@@ -25,8 +25,8 @@ from recovery.plant_port import WorkOrderPlant
 from scheduler.port import JobView
 from scheduler.simulated import SimulatedScheduler
 from twin.board import Board
-from twin.sqlite_store import SqliteStore
-from twin.store import Batch
+from twin.telemetry.sqlite_store import SqliteStore
+from twin.telemetry.store import Batch
 
 ROOT = Path(__file__).resolve().parent.parent
 LOOP, HOT, COOL = "hk/zone-c/loop", "hk/zone-c", "hk/zone-b"

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predict.watched import COLUMNS, WATCHES, Watched
-from twin.store import Batch
+from twin.telemetry.store import Batch
 
 START_MS = 1_671_310_800_000
 TICK_S = 15

@@ -26,7 +26,7 @@ from plant.actions import Action, Plan  # noqa: E402
 from plant.errors import ConfigError, Fault, SiteFileError  # noqa: E402
 from recovery.ledger import Ledger  # noqa: E402
 from twin.board import Board  # noqa: E402
-from twin.sqlite_store import SqliteStore  # noqa: E402
+from twin.telemetry.sqlite_store import SqliteStore  # noqa: E402
 from verbs import door_loop, envelope, front  # noqa: E402
 
 VERBS = (

@@ -42,8 +42,8 @@ from twin import (
     power_cross,
     sags,
     state,
-    sync,
 )
+from twin.sync import synchronise as sync
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "twin.md").read_text(encoding="utf-8")
 

@@ -284,3 +284,15 @@ def test_resolve_finds_the_longest_known_module():
     assert resolve("twin.state.State", known) == "twin.state"
     assert resolve("twin.other", known) == "twin"
     assert resolve("numpy.random", known) == "numpy"
+
+
+def test_telemetry_knows_nothing_of_the_engine():
+    """`twin/telemetry` stands below the rest of its rung: readings and stores, no State and no physics."""
+    faults = [
+        f"{path.relative_to(ROOT)}:{found.line} imports {found.module}"
+        for module, path in MODULES.items()
+        if module.startswith("twin.telemetry")
+        for found in imports_of(module, path)
+        if found.module.startswith("twin.") and not found.module.startswith("twin.telemetry")
+    ]
+    assert not faults, named(faults)

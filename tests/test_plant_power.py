@@ -72,7 +72,7 @@ def test_a_curve_never_falls(u, v, curve):
 
 @given(busy=st.integers(0, 16), noise=st.floats(-0.4, 0.4))
 def test_a_package_wakes_when_its_cores_are_busy_in_the_engine_as_in_the_fit(busy, noise):
-    """The engine's curve and the fit's count of busy cores (twin/powerfit.py) say the same at every utilisation."""
+    """The engine's curve and the fit's count of busy cores (realdata/powerfit.py) say the same at every utilisation."""
     u = arr(min(max(busy + noise, 0.0), 16.0) / 16.0)
     assert busy_cores(u, 16)[0] == busy
     awake = 0.7 * (busy >= 1) + 0.3 * (busy >= 9)

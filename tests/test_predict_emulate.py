@@ -18,9 +18,9 @@ from predict.registry import CARD, LIMIT_BYTES, WEIGHTS, load, newest
 from predict.score import Scorer
 from predict.survival import HORIZONS_S
 from predict.watched import WATCHES, Watched
-from twin.memory_store import MemoryStore
 from twin.sensors import GROUPS
-from twin.store import Batch
+from twin.telemetry.memory_store import MemoryStore
+from twin.telemetry.store import Batch
 from verbs import score as score_verb
 from verbs import train as train_verb
 

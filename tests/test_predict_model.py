@@ -21,8 +21,8 @@ from predict.histories import History, from_batch, from_store, samples
 from predict.registry import CARD, WEIGHTS, load, newest, save
 from predict.survival import HORIZONS_S, fail_prob
 from predict.train import TrainSettings, hazards_of, natural_weight, train, write
-from twin.memory_store import MemoryStore
-from twin.store import Batch
+from twin.telemetry.memory_store import MemoryStore
+from twin.telemetry.store import Batch
 
 KINDS = ("chiller", "loop")
 ROOT = __file__.rsplit("/", 2)[0]

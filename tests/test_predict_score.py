@@ -16,7 +16,7 @@ from predict.registry import Model
 from predict.score import STALE_S, Scorer
 from predict.survival import HORIZONS_S
 from predict.watched import Watched
-from twin.store import Batch
+from twin.telemetry.store import Batch
 
 
 def loud_model() -> Model:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from predict.observer import Observer
 from predict.watched import COLUMNS, Watched
 from predict.windows import Windows, carried_forward, median_of
-from twin.store import Batch
+from twin.telemetry.store import Batch
 
 STEP_MS = 30_000
 T0 = 1_700_000_010_000 // STEP_MS * STEP_MS

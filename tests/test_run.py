@@ -19,9 +19,9 @@ from plant.site import load_site
 from recovery.ledger import Ledger
 from scheduler.simulated import SimulatedScheduler
 from twin.board import Board
-from twin.influx_store import InfluxStore
-from twin.sqlite_store import SqliteStore
-from twin.store import Batch
+from twin.telemetry.influx_store import InfluxStore
+from twin.telemetry.sqlite_store import SqliteStore
+from twin.telemetry.store import Batch
 from verbs import run as verb
 from verbs.pausing import pause
 from verbs.settings import Settings, load

@@ -16,9 +16,9 @@ from twin import cooling_bits
 from twin import jobs as J
 from twin.engine import Engine, run
 from twin.ensemble import make_state
-from twin.follow import adopt_jobs
 from twin.jobs import make_jobs
 from twin.nodephase import STOPPED
+from twin.sync.follow import adopt_jobs
 
 EAST, WEST = "r/east", "r/west"
 KEY, OTHER = "aaaaaaaaaaaaaaaa:0", "bbbbbbbbbbbbbbbb:0"

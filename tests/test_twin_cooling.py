@@ -12,8 +12,8 @@ from twin.cooling_bits import BROKEN, CHILLER_ON, COMING_UP, LOCKED, NO_POWER, S
 from twin.engine import Engine, run
 from twin.flows import stored_heat_kj
 from twin.state import State
-from twin.store import Batch
-from twin.sync import Synchroniser
+from twin.sync.synchronise import Synchroniser
+from twin.telemetry.store import Batch
 
 ROW = np.zeros(1, dtype=np.int64)
 SETTLED_MS = T0_MS + 40 * MINUTE_MS

@@ -18,9 +18,9 @@ from twin import story
 from twin.emulator import HIDDEN_MEMBER
 from twin.engine import run
 from twin.ensemble import make_state
-from twin.memory_store import MemoryStore
 from twin.sensors import Quality
 from twin.state import State
+from twin.telemetry.memory_store import MemoryStore
 
 END_MS = T0_MS + 10 * MINUTE_MS
 HALL = SITE.hall_ids[0]

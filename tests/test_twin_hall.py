@@ -13,16 +13,16 @@ from pyarrow import parquet as pq
 
 from plant.errors import ConfigError, TelemetryError
 from plant.streams import uniform
-from twin.hall import Polls, load_hall, meter_faults
-from twin.hallair import HallParams
-from twin.hallbase import fixed_lags, lagged, two_lags
-from twin.hallfit import Targets, fit_hall, fit_racks
-from twin.hallmodel import HallInputs, RackParams, run_hall, run_racks
-from twin.hallpolls import change_instants_s, rack_means, rounds_of
-from twin.hallrows import FIGURES, Column, held_residual, row
-from twin.halltwin import choose_twin, hall_case
-from twin.realhall import evaluate_hall, hall_windows
-from twin.window import parse_window
+from twin.realdata.hall import Polls, load_hall, meter_faults
+from twin.realdata.hallair import HallParams
+from twin.realdata.hallbase import fixed_lags, lagged, two_lags
+from twin.realdata.hallfit import Targets, fit_hall, fit_racks
+from twin.realdata.hallmodel import HallInputs, RackParams, run_hall, run_racks
+from twin.realdata.hallpolls import change_instants_s, rack_means, rounds_of
+from twin.realdata.hallrows import FIGURES, Column, held_residual, row
+from twin.realdata.halltwin import choose_twin, hall_case
+from twin.realdata.realhall import evaluate_hall, hall_windows
+from twin.realdata.window import parse_window
 from verbs.evaluate_sync import run
 
 DT_S = 30.0

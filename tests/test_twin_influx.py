@@ -15,10 +15,10 @@ import pytest
 from servers import InfluxServer, free_ports, missing_for_influx
 
 from plant.errors import ConfigError, StoreUnavailable
-from twin.influx_query import InfluxQuery, parsed, quoted, text
-from twin.influx_store import InfluxStore
-from twin.spool import Spool, blocks_in
-from twin.store import LATEST_MS, Batch
+from twin.telemetry.influx_query import InfluxQuery, parsed, quoted, text
+from twin.telemetry.influx_store import InfluxStore
+from twin.telemetry.spool import Spool, blocks_in
+from twin.telemetry.store import LATEST_MS, Batch
 
 NOW_MS = 1_671_350_400_000
 RACK, NODE = "hk/zone-c/r01", "hk/zone-c/r01/n001"
@@ -140,8 +140,8 @@ def test_a_silent_database_neither_blocks_for_long_nor_grows_memory(site: Site) 
 ORPHAN = """
 import os, sys
 import numpy as np
-from twin.influx_store import InfluxStore
-from twin.store import Batch
+from twin.telemetry.influx_store import InfluxStore
+from twin.telemetry.store import Batch
 url, database, token, spool = sys.argv[1:]
 store = InfluxStore(url, database, token, site="hk", spool=spool, kind_of={"hk/n1": "node"})
 for k in range(40):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from twin.metrics import below_frac, block_bootstrap_ci, coverage, cv_rmse, mape, nmbe, rmse
+from twin.realdata.metrics import below_frac, block_bootstrap_ci, coverage, cv_rmse, mape, nmbe, rmse
 
 MEASURED = np.array([10.0, 20.0, 40.0])
 

@@ -15,17 +15,17 @@ from plant.errors import ConfigError, TelemetryError
 from plant.jobsample import make_sample, read_sample, to_csv
 from plant.power import node_demand_kw
 from plant.streams import uniform
-from twin.evaluate import FIGURES
 from twin.jobfile import jobs_of
-from twin.powerfit import features_of, fit_power
-from twin.realweek import windows
-from twin.residual import choose, forecast_kw, held, slow_gain
-from twin.week import WeekData, load_week
-from twin.weekbase import regression_kw, task_sums
-from twin.weekrun import run_week
-from twin.weeksite import week_jobs, week_site, with_law
-from twin.weekuse import node_util, place_first_fit
-from twin.window import parse_window, require_apart
+from twin.realdata.evaluate import FIGURES
+from twin.realdata.powerfit import features_of, fit_power
+from twin.realdata.realweek import windows
+from twin.realdata.residual import choose, forecast_kw, held, slow_gain
+from twin.realdata.week import WeekData, load_week
+from twin.realdata.weekbase import regression_kw, task_sums
+from twin.realdata.weekrun import run_week
+from twin.realdata.weeksite import week_jobs, week_site, with_law
+from twin.realdata.weekuse import node_util, place_first_fit
+from twin.realdata.window import parse_window, require_apart
 from verbs.evaluate_sync import run
 
 HOUR = 120  # samples
@@ -105,7 +105,7 @@ def test_other_days_than_the_usual_ones_beat_the_concave_regression_too(shared_d
 def test_readings_of_the_test_window_do_not_reach_the_open_loop_row(week: WeekData):
     from dataclasses import replace
 
-    from twin.realweek import evaluate_week, fit_week
+    from twin.realdata.realweek import evaluate_week, fit_week
 
     fit, test = windows(week, None, None)
     util = node_util(week, place_first_fit(week), len(week.power_kw))
@@ -136,7 +136,7 @@ def test_the_fitted_concave_law_comes_out_of_the_state(results: dict):
 
 @pytest.mark.slow
 def test_parts_side_by_side_give_the_same_as_one_after_the_other(small: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("twin.weekrun.PART_S", 1800.0)
+    monkeypatch.setattr("twin.realdata.weekrun.PART_S", 1800.0)
     week = load_week(small)
     site = week_site(week)
     one, two = (run_week(week, site, 0, HOUR, workers=workers) for workers in (1, 2))

@@ -178,7 +178,7 @@ def test_a_live_twin_sees_the_services_of_the_emulated_site():
 
     from twin.commands import Commands
     from twin.emulated_jobs import emulated_jobs
-    from twin.follow import adopt_jobs
+    from twin.sync.follow import adopt_jobs
 
     jobs = emulated_jobs(SITE, 3, T0_MS, 2.0, {A: 0.7, B: 0.7})
     assert len(jobs.services) >= 4

@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 from servers import InfluxServer, missing_for_influx
 
 from plant.errors import StoreUnavailable
-from twin.admit import FUTURE_LIMIT_MS, Gate, admit, ingest
 from twin.board import Board
-from twin.influx_store import InfluxStore
-from twin.memory_store import MemoryStore
-from twin.sqlite_store import SqliteStore
-from twin.store import LATEST_MS, Batch, Event, Store, name_ok
+from twin.telemetry.admit import FUTURE_LIMIT_MS, Gate, admit, ingest
+from twin.telemetry.influx_store import InfluxStore
+from twin.telemetry.memory_store import MemoryStore
+from twin.telemetry.sqlite_store import SqliteStore
+from twin.telemetry.store import LATEST_MS, Batch, Event, Store, name_ok
 
 NOW_MS = 1_671_350_400_000  # 2022-12-18, the day of the Alibaba incident
 RACK, NODE = "hk/zone-c/r01", "hk/zone-c/r01/n001"
@@ -295,8 +295,8 @@ def run_python(code: str, *arguments: str) -> subprocess.Popen[str]:
 WRITER = """
 import sys
 import numpy as np
-from twin.sqlite_store import SqliteStore
-from twin.store import Batch
+from twin.telemetry.sqlite_store import SqliteStore
+from twin.telemetry.store import Batch
 store, name = SqliteStore(sys.argv[1]), sys.argv[2]
 components = [f"{name}/n{i:04d}" for i in range(2000)]
 for k in range(int(sys.argv[3])):

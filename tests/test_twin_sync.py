@@ -13,8 +13,8 @@ from twin.engine import Engine, run
 from twin.ensemble import make_state
 from twin.flows import stored_heat_kj
 from twin.nodephase import FAILED, HEALTHY, ON, SPENT, STOPPED
-from twin.store import Batch
-from twin.sync import LATE_MS, Synchroniser
+from twin.sync.synchronise import LATE_MS, Synchroniser
+from twin.telemetry.store import Batch
 
 PLENUM = SITE.hall_plenum_kj_per_k
 RACK, LOOP = SITE.rack_ids[0], SITE.loop_ids[0]

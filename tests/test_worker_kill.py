@@ -22,8 +22,8 @@ import pytest
 
 from recovery.ledger import Ledger
 from twin.emulator import Emulator
-from twin.memory_store import MemoryStore
-from twin.sqlite_store import SqliteStore
+from twin.telemetry.memory_store import MemoryStore
+from twin.telemetry.sqlite_store import SqliteStore
 from verbs.demo import emulated_site
 from verbs.demo_site import SiteLink, Stage
 from verbs.demo_worker import Pace

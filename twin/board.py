@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twin.sqlite_file import connect, speaking_of, transaction
+from twin.telemetry.sqlite_file import connect, speaking_of, transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from twin.engine import Engine
 from twin.ensemble import Spread, make_state
 from twin.nodephase import ON
 from twin.sensors import Quality, Sensors
-from twin.store import Batch, Event, Store
+from twin.telemetry.store import Batch, Event, Store
 
 # Hidden parameters are uniform within +- 20 % in effect: two of these standard deviations.
 HIDDEN = Spread(0.1, 0.1, 0.1, 0.05, 0.2, 0.1, 0.05, 0.1, 0.03, 1.0)

@@ -14,7 +14,7 @@ from twin.derived import Derived
 from twin.electricity import ups_loads
 from twin.layout import segment_sum
 from twin.nodephase import ON
-from twin.store import Batch
+from twin.telemetry.store import Batch
 from twin.waterside import water_flow_frac
 
 Array = NDArray[np.float64]

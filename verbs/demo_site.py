@@ -19,7 +19,7 @@ from plant.errors import StoreUnavailable
 from plant.incident import load_incident
 from plant.site import load_site
 from twin.emulator import Emulator
-from twin.sqlite_store import SqliteStore
+from twin.telemetry.sqlite_store import SqliteStore
 from verbs.replay_run import Case
 
 ADDRESS_FILE = "emulator.json"

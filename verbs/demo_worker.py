@@ -22,7 +22,7 @@ from recovery.loop import OPEN, Settings, Wiring
 from recovery.service import ServiceRecord
 from scheduler.emulated import EmulatedScheduler
 from twin.board import Board
-from twin.sqlite_store import SqliteStore
+from twin.telemetry.sqlite_store import SqliteStore
 from verbs.boardposts import Poster
 from verbs.demo_site import SiteLink, Stage
 from verbs.livework import SNAPSHOT_EVERY_MS, Teller, keep_twin, shipped_scorer, start_worker

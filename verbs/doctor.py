@@ -21,7 +21,7 @@ from plant.incident import load_incident
 from plant.site import load_site
 from predict.registry import CARD, load
 from recovery.ledger import Ledger
-from twin.sqlite_store import SqliteStore
+from twin.telemetry.sqlite_store import SqliteStore
 
 ROOT = Path(__file__).resolve().parent.parent
 LEAST_CPUS, LEAST_RAM_GB, LEAST_DISK_GB = 2, 2.0, 1.0

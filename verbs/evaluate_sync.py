@@ -7,15 +7,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from twin.hall import load_hall
-from twin.hallmap import is_hall
-from twin.powerfit import PowerLaw, features_of
-from twin.realhall import evaluate_hall
-from twin.realweek import evaluate_week, fit_week, windows
-from twin.week import WeekData, load_week
-from twin.weekrun import run_week
-from twin.weeksite import week_site, with_law
-from twin.weekuse import Floats, node_util, place_first_fit
+from twin.realdata.hall import load_hall
+from twin.realdata.hallmap import is_hall
+from twin.realdata.powerfit import PowerLaw, features_of
+from twin.realdata.realhall import evaluate_hall
+from twin.realdata.realweek import evaluate_week, fit_week, windows
+from twin.realdata.week import WeekData, load_week
+from twin.realdata.weekrun import run_week
+from twin.realdata.weeksite import week_site, with_law
+from twin.realdata.weekuse import Floats, node_util, place_first_fit
 
 CHECK_S = 3600.0
 
@@ -31,7 +31,7 @@ def run(
     """Return the `results` object of the verb. Raises ConfigError or TelemetryError for input that cannot be used.
 
     path: folder with the files of a mapping, of a week or of a hall (which needs neither engine nor workers); fit,
-    test: windows as in `twin.window`, None takes the mapping's.
+    test: windows as in `twin.realdata.window`, None takes the mapping's.
     engine: "whole" runs every job of the week through the engine (tens of seconds); "check" takes the direct sum of the
     same placement, and runs the first hour of the test window through the engine to show that both agree.
     """

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from plant.errors import TelemetryError
 from plant.site import Site, load_site
-from twin.admit import Gate
-from twin.store import Batch, Store
+from twin.telemetry.admit import Gate
+from twin.telemetry.store import Batch, Store
 from verbs.ingest_mapping import Meaning, Names, Source, load_mapping
 
 BLOCK = 50_000

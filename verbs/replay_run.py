@@ -24,8 +24,8 @@ from recovery.service import ServiceRecord
 from scheduler.emulated import EmulatedScheduler
 from twin.drivers import Drivers
 from twin.emulator import SETTLE_S, Emulator, Scenario
-from twin.memory_store import MemoryStore
-from twin.store import Batch, Event
+from twin.telemetry.memory_store import MemoryStore
+from twin.telemetry.store import Batch, Event
 
 CARBON_EXAMPLE = Path(__file__).parent.parent / "data" / "energy" / "carbon_intensity_example.csv"
 STATIC_C = 27.0  # the usual static alert: upper end of the recommended inlet range (ASHRAE TC 9.9)

@@ -16,7 +16,7 @@ import numpy as np
 from plant.incident import Incident
 from plant.site import Site
 from twin.emulator import Emulator
-from twin.memory_store import MemoryStore
+from twin.telemetry.memory_store import MemoryStore
 from verbs.replay_run import Case, onset_ms
 
 WORLDS = 24  # enough that the median of a world's minutes moves by less than a tenth with other seeds

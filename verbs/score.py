@@ -15,7 +15,7 @@ from predict.catchup import SPAN_S, catch_up, newest_ms
 from predict.registry import newest
 from predict.risk import Risk
 from predict.score import Scorer
-from twin.store import Store
+from twin.telemetry.store import Store
 
 SHIPPED = DATA / "models"
 

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from plant.errors import ConfigError
 from plant.site import Site
-from twin.sqlite_store import SqliteStore
-from twin.store import Store
+from twin.telemetry.sqlite_store import SqliteStore
+from twin.telemetry.store import Store
 
 TOKEN_VARIABLE = "FORETWIN_STORE__TOKEN"
 ALLOWED = "embedded, or http(s)://HOST:PORT/DATABASE"
@@ -30,7 +30,7 @@ def open_store(text: str, home: Path, site: Site | None = None, *, must_exist: b
         raise ConfigError("--store", "an address with a secret in it", ALLOWED, f"put the token into {TOKEN_VARIABLE}")
     if site is None:
         raise ConfigError("--site", "missing", "the site whose components are stored", "add --site FILE")
-    from twin.influx_store import InfluxStore
+    from twin.telemetry.influx_store import InfluxStore
 
     kinds = {component: kind for kind in site.kinds for component in site.components(kind)}
     url, token = f"{address.scheme}://{address.netloc}", os.environ.get(TOKEN_VARIABLE, "")

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.sqlite_file import connect, speaking_of, transaction
-from twin.store import BAD_EVENT, REFUSALS_KEPT, Batch, Event, Newest, Refusal, event_ok, name_ok, storable
+from twin.telemetry.sqlite_file import connect, speaking_of, transaction
+from twin.telemetry.store import BAD_EVENT, REFUSALS_KEPT, Batch, Event, Newest, Refusal, event_ok, name_ok, storable
 
 _READING = np.dtype([("series", np.int64), ("time_ms", np.int64), ("value", np.float64)])
 
@@ -49,7 +49,7 @@ WHERE newest_ms >= 0 AND channel_id = ?1"""
 
 
 class SqliteStore:
-    """A `twin.store.Store` in one file; safe to use from several threads and processes.
+    """A `twin.telemetry.store.Store` in one file; safe to use from several threads and processes.
 
     `read_only` opens an existing file without the right to change it, for screens.
     """

@@ -7,10 +7,10 @@ from pathlib import Path
 from pydantic import Field
 
 from plant.errors import ConfigError
-from plant.files import load_toml
+from plant.files import DATA, load_toml
 from plant.keys import Part, number, text
 
-SHIPPED = Path(__file__).resolve().parents[1] / "data" / "mappings" / "rise_pod.toml"
+SHIPPED = DATA / "mappings" / "rise_pod.toml"
 OWN_NAME = "mapping.toml"
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plant.streams import uniform
-from twin.metrics import RESAMPLES
-from twin.tables import Bools, Floats
+from twin.realdata.metrics import RESAMPLES
+from twin.realdata.tables import Bools, Floats
 
 BLOCK_S = 1200.0  # residuals of a hall stay alike for ten minutes or so
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.week import WeekData
+from twin.realdata.week import WeekData
 
 Floats = NDArray[np.float64]
 

@@ -13,8 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plant.errors import ConfigError, TelemetryError
-from twin.hallmap import OWN_NAME, HallMapping, load_hall_mapping
-from twin.tables import NO_TIME_MS, Bools, Floats, Ints, count_refused, instants_ms, names, numbers, read_columns
+from twin.realdata.hallmap import OWN_NAME, HallMapping, load_hall_mapping
+from twin.realdata.tables import (
+    NO_TIME_MS,
+    Bools,
+    Floats,
+    Ints,
+    count_refused,
+    instants_ms,
+    names,
+    numbers,
+    read_columns,
+)
 
 KW_PER_W = 1e-3
 LEAST_READINGS = 20

@@ -16,7 +16,7 @@ import urllib3
 from numpy.typing import NDArray
 
 from plant.errors import StoreUnavailable
-from twin.store import NAME_RULE, Batch, name_ok
+from twin.telemetry.store import NAME_RULE, Batch, name_ok
 
 CHUNK_ROWS = 20_000
 

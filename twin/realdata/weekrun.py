@@ -16,8 +16,8 @@ from twin import fanout
 from twin.engine import Engine
 from twin.ensemble import STEP_MS, make_state
 from twin.jobs import Jobs
-from twin.week import WeekData
-from twin.weeksite import week_jobs
+from twin.realdata.week import WeekData
+from twin.realdata.weeksite import week_jobs
 
 Floats = NDArray[np.float64]
 PART_S = 15 * 3600.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Sequence
 
-from twin.store import (
+from twin.telemetry.store import (
     BAD_EVENT,
     REFUSALS_KEPT,
     Batch,
@@ -20,7 +20,7 @@ from twin.store import (
 
 
 class MemoryStore:
-    """A `twin.store.Store` of plain lists and dictionaries."""
+    """A `twin.telemetry.store.Store` of plain lists and dictionaries."""
 
     def __init__(self) -> None:
         self._values: dict[tuple[int, str, str], float] = {}

@@ -17,8 +17,8 @@ from typing import Any
 import urllib3
 
 from plant.errors import StoreUnavailable
-from twin.influx_query import refusal
-from twin.spool import Spool, blocks_in
+from twin.telemetry.influx_query import refusal
+from twin.telemetry.spool import Spool, blocks_in
 
 # Blocks handed to the client and not yet confirmed; beyond that new ones wait on disk.
 IN_FLIGHT_BLOCKS = 16

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twin.hallair import HallParams, run_air
-from twin.hallmodel import HallInputs, HallSaid, RackParams, run_hall, run_racks
-from twin.tables import Bools, Floats, Ints
+from twin.realdata.hallair import HallParams, run_air
+from twin.realdata.hallmodel import HallInputs, HallSaid, RackParams, run_hall, run_racks
+from twin.realdata.tables import Bools, Floats, Ints
 
 OUTLET_SD_K = 0.25  # what quantised sensors and the model leave over
 HEAT_SD_KW = 1.0

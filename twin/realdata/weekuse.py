@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.week import WeekData
+from twin.realdata.week import WeekData
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from plant.errors import ConfigError
-from twin.hall import HallData
-from twin.hallbase import FIXED_LAGS_S, TRIED_LAGS_S, fixed_lags, lagged, two_lags
-from twin.hallrows import Column, row
-from twin.halltwin import Chosen, HallCase, choose_twin, hall_case
-from twin.tables import Bools, Floats
-from twin.window import parse_window, require_apart
+from twin.realdata.hall import HallData
+from twin.realdata.hallbase import FIXED_LAGS_S, TRIED_LAGS_S, fixed_lags, lagged, two_lags
+from twin.realdata.hallrows import Column, row
+from twin.realdata.halltwin import Chosen, HallCase, choose_twin, hall_case
+from twin.realdata.tables import Bools, Floats
+from twin.realdata.window import parse_window, require_apart
 
 AHEAD_S = 600.0
 LEAST_FIT_READINGS = 120

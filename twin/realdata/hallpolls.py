@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plant.errors import TelemetryError
-from twin.hall import HOW_TO_GET, Polls
-from twin.tables import Floats, Ints
+from twin.realdata.hall import HOW_TO_GET, Polls
+from twin.realdata.tables import Floats, Ints
 
 JUMP_KW = 0.05  # smaller changes are idle chatter of one server [assumed]
 JUMP_FRAC = 0.5  # of the largest change any server made

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plant.errors import ConfigError, TelemetryError
-from twin.tables import NO_TIME_MS, Floats, Ints, count_refused, instants_ms, names, numbers, read_columns
-from twin.weekmap import MS_PER, OWN_NAME, WeekMapping, load_mapping
+from twin.realdata.tables import NO_TIME_MS, Floats, Ints, count_refused, instants_ms, names, numbers, read_columns
+from twin.realdata.weekmap import MS_PER, OWN_NAME, WeekMapping, load_mapping
 
 MS_PER_S = 1000
 MOST_SAMPLES = 10_000_000

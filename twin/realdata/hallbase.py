@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
-from twin.tables import Bools, Floats
+from twin.realdata.tables import Bools, Floats
 
 FIXED_LAGS_S = (60.0, 300.0, 900.0, 3600.0)
 TRIED_LAGS_S = tuple(np.geomspace(20.0, 12_000.0, 36).tolist())

@@ -15,8 +15,8 @@ from plant.site import Site
 from plant.sitebuild import compile_site
 from plant.sitefile import SiteFile
 from twin.jobs import Jobs, make_jobs
-from twin.powerfit import PowerLaw
-from twin.week import WeekData
+from twin.realdata.powerfit import PowerLaw
+from twin.realdata.week import WeekData
 
 NODES_PER_RACK = 32
 # typical two-socket server, used only until the law is fitted [assumed]

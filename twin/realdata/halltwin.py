@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twin.hall import HallData
-from twin.hallair import HallParams
-from twin.hallfit import Targets, fit_hall, fit_racks
-from twin.hallmodel import HallInputs, HallSaid, RackParams, run_hall, run_racks
-from twin.hallpolls import change_instants_s, rack_means, rounds_of
-from twin.tables import Bools, Floats
+from twin.realdata.hall import HallData
+from twin.realdata.hallair import HallParams
+from twin.realdata.hallfit import Targets, fit_hall, fit_racks
+from twin.realdata.hallmodel import HallInputs, HallSaid, RackParams, run_hall, run_racks
+from twin.realdata.hallpolls import change_instants_s, rack_means, rounds_of
+from twin.realdata.tables import Bools, Floats
 
 CELL_S = 15.0  # the grid of the running twin
 REFERENCE_RPM_QUANTILE = 0.5

@@ -9,10 +9,10 @@ from pydantic import Field
 
 from plant import keys
 from plant.errors import ConfigError
-from plant.files import load_toml
+from plant.files import DATA, load_toml
 from plant.keys import Part, number, text
 
-SHIPPED = Path(__file__).resolve().parents[1] / "data" / "mappings" / "surf_week.toml"
+SHIPPED = DATA / "mappings" / "surf_week.toml"
 OWN_NAME = "mapping.toml"
 
 TimeUnit = Literal["ms", "s", "min", "h"]

@@ -5,7 +5,7 @@ The rules every store keeps, and the contract suite checks:
   value written wins, and `read` never shows both.
 - A store takes only what it can give back: finite values, names of `NAME_RULE` and `CHANNEL_RULE`, times from 1970 to
   2261. What it cannot is refused one by one with a reason and counted; the rest of the batch goes in. (Ranges and units
-  are judged before, in `twin.admit`.)
+  are judged before, in `twin.telemetry.admit`.)
 - `read` and `events` are half open [start, end) and answer in order of (time, component, channel).
 - `newest` of a component is its latest reading; among channels of the same latest time the alphabetically first.
 - `tail` gives readings in order of arrival, so that late ones are seen; a correction arrives again.
@@ -186,7 +186,7 @@ class Store(Protocol):
 
 REFUSALS_KEPT = 10_000
 
-# Reasons a store itself refuses for; `twin.admit` adds those of the site and of the channel table.
+# Reasons a store itself refuses for; `twin.telemetry.admit` adds those of the site and of the channel table.
 NOT_FINITE = "not_a_number"
 BAD_NAME = "bad_component_name"
 BAD_CHANNEL = "bad_channel_name"

@@ -2,8 +2,8 @@
 
     servers -> rack air -> chassis behind them -> outlet sensor
 
-and with the air between racks and coolers (`twin/hallair.py`), where the inlets are modelled too. First axis: the
-parameter set (m). Steps are exact for inputs held over a cell of the grid; nothing is read but inputs.
+and with the air between racks and coolers (`twin/realdata/hallair.py`), where the inlets are modelled too. First axis:
+the parameter set (m). Steps are exact for inputs held over a cell of the grid; nothing is read but inputs.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from plant import thermal
-from twin.hallair import HallAir, HallParams, cooler_flow, hot_flow_kw_per_k, inlet_c
-from twin.tables import Floats
+from twin.realdata.hallair import HallAir, HallParams, cooler_flow, hot_flow_kw_per_k, inlet_c
+from twin.realdata.tables import Floats
 
 UA_EXPONENT = 0.8  # of fan speed, turbulent convection along plates (Nusselt number ~ Re^0.8) [assumed for servers]
 CHUNK = 500  # cells whose coefficients are made at once

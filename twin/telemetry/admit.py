@@ -1,7 +1,7 @@
 """Who comes in: each reading is judged by the site's components, the channel table and the clock before it is stored.
 
 What is refused is counted and kept aside with its reason; one bad row never costs its batch. Reasons are those of
-`plant.channels.REASONS`, those of `twin.store`, and the three of this module.
+`plant.channels.REASONS`, those of `twin.telemetry.store`, and the three of this module.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plant.channels import CHANNELS, REASONS
-from twin.store import Batch, Refusal, Store, refusal_of
+from twin.telemetry.store import Batch, Refusal, Store, refusal_of
 
 UNKNOWN_COMPONENT = "unknown_component"
 FUTURE = "in_the_future"

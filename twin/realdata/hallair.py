@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from plant import thermal
-from twin.tables import Floats
+from twin.realdata.tables import Floats
 
 TINY = 1e-9
 

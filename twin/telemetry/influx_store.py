@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from plant.errors import ConfigError
-from twin.influx_query import InfluxQuery, quoted, text
-from twin.influx_write import Delivery, InfluxWriter
-from twin.spool import Spool
-from twin.store import (
+from twin.telemetry.influx_query import InfluxQuery, quoted, text
+from twin.telemetry.influx_write import Delivery, InfluxWriter
+from twin.telemetry.spool import Spool
+from twin.telemetry.store import (
     BAD_EVENT,
     LATEST_MS,
     REFUSALS_KEPT,
@@ -48,7 +48,7 @@ _NOT_KINDS = ("event", "risk", "sync")
 
 
 class InfluxStore:
-    """A `twin.store.Store` over one database of one server.
+    """A `twin.telemetry.store.Store` over one database of one server.
 
     `kind_of` maps component to kind (the measurement); a component it does not know is filed under OTHER_KIND.
     Opening raises StoreUnavailable when the server is down, the token is wrong or the database unknown, unless

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from plant.site import Site
 from twin import cooling_bits as bits
-from twin.assimilate import Observed, inflate, update
 from twin.derived import Derived
 from twin.flows import stored_heat_kj
 from twin.node_repairs import found_up
 from twin.nodephase import ON, STOPPED
-from twin.store import Batch
+from twin.sync.assimilate import Observed, inflate, update
+from twin.telemetry.store import Batch
 from twin.waterside import water_flow_frac
 
 Array = NDArray[np.float64]

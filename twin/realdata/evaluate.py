@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.metrics import below_frac, block_bootstrap_ci, coverage, cv_rmse, mape, nmbe, relative_errors, rmse
+from twin.realdata.metrics import below_frac, block_bootstrap_ci, coverage, cv_rmse, mape, nmbe, relative_errors, rmse
 
 Floats = NDArray[np.float64]
 

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plant.errors import ConfigError
-from twin.evaluate import Forecasts, row
-from twin.metrics import below_frac, mape
-from twin.powerfit import Features, PowerLaw, features_of, fit_power, out_of_fold_kw
-from twin.residual import choose, forecast_kw, held, slow_gain
-from twin.week import WeekData
-from twin.weekbase import CONCAVE, REGRESSIONS, regression_kw, task_sums
-from twin.window import parse_window, require_apart
+from twin.realdata.evaluate import Forecasts, row
+from twin.realdata.metrics import below_frac, mape
+from twin.realdata.powerfit import Features, PowerLaw, features_of, fit_power, out_of_fold_kw
+from twin.realdata.residual import choose, forecast_kw, held, slow_gain
+from twin.realdata.week import WeekData
+from twin.realdata.weekbase import CONCAVE, REGRESSIONS, regression_kw, task_sums
+from twin.realdata.window import parse_window, require_apart
 
 Floats = NDArray[np.float64]
 

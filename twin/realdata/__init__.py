@@ -1,0 +1,1 @@
+"""Real recordings of real sites: read, fitted on one window, judged on another."""

@@ -1,0 +1,1 @@
+"""Synchronise: readings correct the live ensemble; what a scheduler shows is adopted."""

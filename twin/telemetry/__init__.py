@@ -1,0 +1,1 @@
+"""Telemetry: what readings mean, who may come in, where they are kept."""
