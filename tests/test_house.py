@@ -55,7 +55,11 @@ def test_packages_are_the_ladder_and_nothing_else():
 
 
 def test_every_folder_with_code_is_declared():
-    code = {path.parent.relative_to(ROOT).as_posix() for top in LADDER for path in (ROOT / top).rglob("*.py")}
+    code = {
+        path.parent.relative_to(ROOT).as_posix().replace("/", ".")
+        for top in LADDER
+        for path in (ROOT / top).rglob("*.py")
+    }
     assert code == set(PROJECT["tool"]["setuptools"]["packages"])
 
 

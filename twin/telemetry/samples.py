@@ -1,0 +1,60 @@
+"""What a source says in its own words, before a mapping: series by name and tags, samples by column.
+
+Every reader (line protocol, InfluxDB, Prometheus, NUT, CSV, Parquet) gives `Samples`; `twin.telemetry.mapping` turns
+them into readings and events. Series are few and samples many, so a rule is looked up once per series.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One source-side series: measurement (or metric), field, tags in the order of their names.
+
+    A long table's row has the measurement "", its channel as the field and the tag `component`.
+    """
+
+    measurement: str
+    field: str
+    tags: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, measurement: str, field: str, tags: Mapping[str, str] | None = None) -> Series:
+        """A series from a dictionary of tags."""
+        return cls(measurement, field, tuple(sorted((tags or {}).items())))
+
+    def __str__(self) -> str:
+        tags = "".join(f",{key}={value}" for key, value in self.tags)
+        return f"{self.measurement}{tags} {self.field}" if self.measurement else f"{dict(self.tags)} {self.field}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """Samples by column: series of each (index into `series`), Unix ms int64, value float64, all of shape (n,).
+
+    Where a source gave words or nothing readable the value is NaN and `text` holds what stood there, by row number.
+    A row whose time could not be read has the time NO_TIME_MS.
+    """
+
+    series: Sequence[Series]
+    which: NDArray[np.int64]
+    time_ms: NDArray[np.int64]
+    value: NDArray[np.float64]
+    text: Mapping[int, str]
+
+    def __len__(self) -> int:
+        return len(self.which)
+
+
+NO_TIME_MS = -(2**62)
+
+
+def no_samples() -> Samples:
+    """Nothing was said."""
+    return Samples((), np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), {})
