@@ -31,7 +31,17 @@ RUNTIME = {
         "numpy",
         "scipy",
     ),
-    *("pydantic-settings", "pydantic", "joblib", "numba", "pyarrow", "typer", "rich"),
+    *(
+        "pydantic-settings",
+        "pydantic",
+        "joblib",
+        "numba",
+        "pyarrow",
+        "typer",
+        "rich",
+        "line-protocol-parser",
+        "prometheus-client",
+    ),
 }
 TARGETS = {"setup", "demo", "test", "test-all", "servers", "check", "bench", "clean", "help"}
 

@@ -58,3 +58,29 @@ NO_TIME_MS = -(2**62)
 def no_samples() -> Samples:
     """Nothing was said."""
     return Samples((), np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), {})
+
+
+SAID_LENGTH = 80
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row, line or variable of a source that could not be read: where it stands, why, and how it begins."""
+
+    where: str
+    why: str
+    said: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "said", ascii(self.said[:SAID_LENGTH])[1:-1])
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.why}" + (f" in `{self.said}`" if self.said else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What one reading of a source gave: samples, and the rows that could not be read."""
+
+    samples: Samples
+    bad: tuple[BadRow, ...] = ()
