@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from plant.errors import TelemetryError
 from plant.site import Site, load_site
 from twin.telemetry.admit import Gate
+from twin.telemetry.mapping import Mapping, Translated, load_mapping
+from twin.telemetry.matching import name_of
+from twin.telemetry.samples import NO_TIME_MS, Samples, Series
 from twin.telemetry.store import Batch, Store
-from verbs.ingest_mapping import Meaning, Names, Source, load_mapping
 
 BLOCK = 50_000
 LISTED = 20
-BAD_TIME, BAD_VALUE = "unreadable_time", "unreadable_value"
 MS_PER = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 HOW = "long form: one row per reading, columns time, component, channel, value; other names go into [source.NAME]"
 
@@ -37,90 +38,98 @@ def run(
     site: judges components and ranges by that site; None lets every component in. now_ms (Unix): later than an hour
     from it is refused. The store is opened only when file and mapping can be read.
     """
-    names = load_mapping(mapping)
     stage = None if site is None else load_site(site)
-    columns = _read(Path(file), names.source)
-    meant = _meant(columns, names)
-    gate = Gate(None if stage is None else {c: kind for kind in stage.kinds for c in stage.components(kind)})
+    kind_of = None if stage is None else {c: kind for kind in stage.kinds for c in stage.components(kind)}
+    names = load_mapping(mapping, kind_of)
+    columns = _read(Path(file), names)
+    meant = names.translate(_samples(columns))
+    gate = Gate(kind_of)
     store = open_store(stage)
     try:
         counts = _write(store, gate, meant, now_ms, told)
         store.flush()
     finally:
         store.close()
-    return {**counts, "dropped": meant.dropped, "unmatched": meant.unmatched, "mapping": mapping, "path": file}
+    unmatched = [name_of(series) for series in list(meant.unmatched)[:LISTED]]
+    return {**counts, "dropped": meant.dropped, "unmatched": unmatched, "mapping": mapping, "path": file}
 
 
-class Meant:
-    """What the rows of a file mean after the mapping: a batch, rows nobody could read, names nobody matched."""
+def _read(file: Path, names: Mapping) -> dict[str, Any]:
+    """The columns as Arrow arrays; TelemetryError says what is missing and how a file should look."""
+    words = {
+        name for one in names.sources.values() or [names.source] for name in (one.component, one.channel, *one.tags)
+    }
+    table = _table(file, words)
+    source = names.source_of(file.stem, table.column_names)
+    wanted = {name: getattr(source, name) for name in ("time", "component", "channel", "value")}
+    wanted |= {f"tag:{name}": name for name in source.tags}
+    missing = [f"{ours} ('{theirs}')" for ours, theirs in wanted.items() if theirs not in table.column_names]
+    if missing:
+        found = f"columns {', '.join(table.column_names)}"
+        raise TelemetryError(file.name, found, f"also {', '.join(missing)}", HOW)
+    return {ours: _plain(table.column(theirs)) for ours, theirs in wanted.items()} | {"unit": source.time_unit}
 
-    def __init__(
-        self, batch: Batch, bad: Counter[str], dropped: int, unmatched: list[str], unmatched_rows: int
-    ) -> None:
-        self.batch, self.bad, self.dropped = batch, bad, dropped
-        self.unmatched, self.unmatched_rows = unmatched, unmatched_rows
 
-
-def _read(file: Path, source: Source) -> dict[str, Any]:
-    """The four columns as Arrow arrays; TelemetryError says what is missing and how a file should look."""
+def _table(file: Path, words: set[str]) -> Any:
+    """The file as an Arrow table; columns of `words` are text, even where they look like numbers."""
     import pyarrow as pa
     from pyarrow import csv, parquet
 
     if not file.is_file():
         raise TelemetryError(str(file), "no such file", "a CSV or Parquet file", HOW)
-    wanted = {name: getattr(source, name) for name in ("time", "component", "channel", "value")}
-    texts = {wanted["component"]: pa.string(), wanted["channel"]: pa.string()}
     try:
         if file.suffix in (".parquet", ".pq"):
-            table = parquet.read_table(file)
-        else:
-            # a NaN in the file is a reading that is refused as such, not a missing one
-            table = csv.read_csv(file, convert_options=csv.ConvertOptions(column_types=texts, null_values=[""]))
+            return parquet.read_table(file)
+        texts = dict.fromkeys(words, pa.string())
+        # a NaN in the file is a reading that is refused as such, not a missing one
+        return csv.read_csv(file, convert_options=csv.ConvertOptions(column_types=texts, null_values=[""]))
     except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
         first = str(error).splitlines()[0]
         raise TelemetryError(file.name, f"cannot be read: {first}", "a CSV or Parquet file", HOW) from None
-    missing = [f"{ours} ('{theirs}')" for ours, theirs in wanted.items() if theirs not in table.column_names]
-    if missing:
-        found = f"columns {', '.join(table.column_names)}"
-        raise TelemetryError(file.name, found, f"also {', '.join(missing)}", HOW)
-    return {ours: table.column(theirs).combine_chunks() for ours, theirs in wanted.items()} | {"unit": source.time_unit}
 
 
-def _meant(columns: dict[str, Any], names: Names) -> Meant:
-    """Apply the rules once per distinct name, then to all its rows."""
-    pair, keys = _pairs(columns["component"], columns["channel"])
-    meanings = [names.meaning(*key) for key in keys]
+def _plain(column: Any) -> Any:
+    """One array without a dictionary of its words."""
+    import pyarrow as pa
+
+    whole = column.combine_chunks()
+    return whole.cast(whole.type.value_type) if pa.types.is_dictionary(whole.type) else whole
+
+
+def _samples(columns: dict[str, Any]) -> Samples:
+    """The rows of a long table as samples: a series is a component, a channel and the tags asked for."""
+    names = ["component", "channel", *(key for key in columns if key.startswith("tag:"))]
+    which, words = _distinct([columns[name] for name in names])
+    series = [_series(dict(zip(names, row, strict=True))) for row in words]
     time_ms, time_ok = _times(columns["time"], columns["unit"])
-    value, value_ok = _values(columns["value"], pair, meanings)
-    matched = np.array([m is not None for m in meanings], dtype=bool)[pair]
-    dropped = np.array([m is not None and m.drop_all for m in meanings], dtype=bool)[pair]
-    for n, meaning in enumerate(meanings):
-        if meaning is not None and meaning.drop:
-            dropped |= (pair == n) & np.isin(value, meaning.drop)
-    scale = np.array([m.scale if m else 1.0 for m in meanings])[pair]
-    offset = np.array([m.offset if m else 0.0 for m in meanings])[pair]
-    good = matched & ~dropped & time_ok & value_ok
-    component = np.array([m.component if m else "" for m in meanings], dtype=object)[pair]
-    channel = np.array([m.channel if m else "" for m in meanings], dtype=object)[pair]
-    batch = Batch(time_ms[good], component[good], channel[good], (value * scale + offset)[good])
-    kept = matched & ~dropped
-    bad = Counter({BAD_TIME: int((kept & ~time_ok).sum()), BAD_VALUE: int((kept & time_ok & ~value_ok).sum())})
-    unmatched = [f"{component}/{channel}" for (component, channel), m in zip(keys, meanings, strict=True) if m is None]
-    return Meant(batch, bad, int(dropped.sum()), unmatched[:LISTED], int((~matched).sum()))
+    value, text = _values(columns["value"])
+    return Samples(series, which, np.where(time_ok, time_ms, NO_TIME_MS), value, text)
 
 
-def _pairs(component: Any, channel: Any) -> tuple[NDArray[np.int64], list[tuple[str, str]]]:
-    """Number of the distinct (component, channel) of each row (n,), and the distinct ones."""
-    first, second = component.dictionary_encode(), channel.dictionary_encode()
-    words = [[str(word) for word in one.dictionary.to_pylist()] + [""] for one in (first, second)]
-    # a missing word is the last one, the empty name, which the gate refuses
-    codes = [
-        one.indices.fill_null(len(w) - 1).to_numpy(zero_copy_only=False)
-        for one, w in zip((first, second), words, strict=True)
-    ]
-    both = codes[0].astype(np.int64) * len(words[1]) + codes[1]
-    distinct, pair = np.unique(both, return_inverse=True)
-    return pair, [(words[0][n // len(words[1])], words[1][n % len(words[1])]) for n in distinct.tolist()]
+def _series(row: dict[str, str]) -> Series:
+    tags = {name.removeprefix("tag:"): word for name, word in row.items() if name.startswith("tag:") and word}
+    return Series.of("", row["channel"], {**tags, "component": row["component"]})
+
+
+def _distinct(columns: list[Any]) -> tuple[NDArray[np.int64], list[tuple[str, ...]]]:
+    """Number of the distinct words of each row (n,), and the distinct ones; a missing word is the empty one."""
+    both = np.zeros(len(columns[0]), dtype=np.int64)
+    words = []
+    for column in columns:
+        coded = column.dictionary_encode()
+        known = [str(word) for word in coded.dictionary.to_pylist()] + [""]
+        codes = coded.indices.fill_null(len(known) - 1).to_numpy(zero_copy_only=False).astype(np.int64)
+        both = both * len(known) + codes
+        words.append(known)
+    distinct, which = np.unique(both, return_inverse=True)
+    rows = []
+    for number in distinct.tolist():
+        row: list[str] = []
+        for known in reversed(words):
+            number, code = divmod(number, len(known))
+            row.append(known[code])
+        rows.append(tuple(reversed(row)))
+    return which.astype(np.int64), rows
 
 
 def _times(column: Any, unit: str | None) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -157,32 +166,30 @@ def _instant_ms(text: str | None, unit: str | None) -> int | None:
     return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
-def _values(
-    column: Any, pair: NDArray[np.int64], meanings: list[Meaning | None]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Numbers of each row, words turned by the rule's table, and which could be read; NaN may stand in the file."""
+def _values(column: Any) -> tuple[NDArray[np.float64], dict[int, str]]:
+    """Numbers of each row, NaN where a word or nothing stands, and those words by row; NaN may stand in the file."""
     import pyarrow as pa
     from pyarrow import compute
 
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         column = compute.cast(column, pa.float64(), safe=False)
-        ok = np.asarray(compute.is_valid(column))
-        return compute.fill_null(column, np.nan).to_numpy(zero_copy_only=False).astype(np.float64), ok
-    value, ok = np.full(len(column), np.nan), np.zeros(len(column), dtype=bool)
-    for i, (text, n) in enumerate(zip(column.to_pylist(), pair.tolist(), strict=True)):
-        meaning = meanings[n]
-        words = (meaning.words if meaning else None) or {}
+        nothing = np.flatnonzero(~np.asarray(compute.is_valid(column))).tolist()
+        value = compute.fill_null(column, np.nan).to_numpy(zero_copy_only=False).astype(np.float64)
+        return value, dict.fromkeys(nothing, "")
+    value, text = np.full(len(column), np.nan), {}
+    for row, said in enumerate(column.to_pylist()):
         try:
-            value[i] = words[text] if text in words else float(text or "")
-            ok[i] = True
+            value[row] = float(said or "")
         except ValueError:
-            pass
-    return value, ok
+            text[row] = said or ""
+    return value, text
 
 
-def _write(store: Store, gate: Gate, meant: Meant, now_ms: int, told: Callable[[int, int], None]) -> dict[str, Any]:
+def _write(
+    store: Store, gate: Gate, meant: Translated, now_ms: int, told: Callable[[int, int], None]
+) -> dict[str, Any]:
     """Judge and store block by block; returns the counted results."""
-    batch, refused, accepted = meant.batch, Counter(meant.bad), 0
+    batch, refused, accepted = meant.batch, Counter(one.reason for one in meant.refused), 0
     taken: list[Batch] = []
     for start in range(0, len(batch), BLOCK):
         part = batch.take(np.arange(start, min(start + BLOCK, len(batch))))
@@ -195,15 +202,19 @@ def _write(store: Store, gate: Gate, meant: Meant, now_ms: int, told: Callable[[
             store.refuse_all(bad)
         taken.append(good)
         told(min(start + BLOCK, len(batch)), len(batch))
+    if meant.refused:
+        store.refuse_all(meant.refused)
+    events = store.write_events(meant.events) if meant.events else 0
     stored = Batch.joined(taken)
-    refused += Counter({"unmatched_name": meant.unmatched_rows})
+    refused += Counter({"unmatched_name": sum(meant.unmatched.values())})
     by_reason = {reason: n for reason, n in sorted(refused.items()) if n}
     span = (int(stored.time_ms.min()), int(stored.time_ms.max())) if len(stored) else (None, None)
     results: dict[str, Any] = {
-        "ok": accepted > 0,
+        "ok": accepted + events > 0,
         "readings_accepted": accepted,
         "readings_refused": sum(by_reason.values()),
         "refused_by_reason": by_reason,
+        "events_accepted": events,
         "components": len(set(stored.component.tolist())),
         "first_at": _iso(span[0]),
         "last_at": _iso(span[1]),
