@@ -143,6 +143,7 @@ def test_nodes_draw_and_watch_the_same(seed: int) -> None:
     util, scale = rng.uniform(0.0, 1.1, (MEMBERS, NODES)), rng.uniform(0.9, 1.1, (MEMBERS, NODES))
     cap_frac = rng.choice([0.2, 0.6, 1.0], (MEMBERS, NODES))
     bend = rng.choice([0.0, 0.5, 1.4], NODES)
+    by_rack = rng.uniform(0.7, 1.3, (3, MEMBERS, 3))  # idle power, bend of the curve, loss of supplies
     live, rated = rng.integers(0, 3, (2, NODES)).astype(np.int8), rng.choice([0.0, 2.2], NODES)
     loss = np.stack([np.full(NODES, c) for c in (0.0284631, -0.0566328, 0.1270706)])
     phase = rng.integers(0, 5, (MEMBERS, NODES)).astype(np.int8)
@@ -151,12 +152,12 @@ def test_nodes_draw_and_watch_the_same(seed: int) -> None:
     found = []
     for name in ("numpy", "numba"):
         k, demand, cap, drawn = kernels(name), *np.empty((3, 2, NODES))
-        k.node_demand(rows, util, idle, peak, bend, scale, cap_frac, demand, cap)
+        k.node_demand(rows, util, idle, peak, bend, scale, *by_rack[:2], rack_start, cap_frac, demand, cap)
         node_kw, ratio = np.full((2, MEMBERS, NODES), -1.0)
         racks, next_up = RackOut(*np.full((4, MEMBERS, 3), -1.0)), np.full(MEMBERS, -1)
         rack_kw = np.full((MEMBERS, 3), -1.0)
         k.settle_nodes(
-            rows, demand, cap, live, phase, rated, loss, peak, rack_start, drawn, node_kw, ratio, rack_kw
+            rows, demand, cap, live, phase, rated, loss, peak, rack_start, by_rack[2], drawn, node_kw, ratio, rack_kw
         )  # fmt: skip
         k.watch_racks(rows, phase, rack_start, fails, stop, offset, until, racks, next_up)
         found.append((demand, cap, drawn, node_kw, ratio, rack_kw, *racks, next_up))

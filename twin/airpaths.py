@@ -42,7 +42,7 @@ def _refresh_halls(d: Derived, rows: Rows, flow: Array) -> None:
     d.cold_frac[rows] = share.take(d.site.rack_hall, axis=1) * fresh
     speed = np.where(available > 0.0, unit_flow / np.maximum(available, 1e-12), 0.0)
     fans = np.where(running, d.site.unit_fan_kw, 0.0) * (speed**3).take(d.site.unit_hall, axis=1)
-    d.fan_speed[rows], d.fan_kw[rows] = speed, segment_sum(fans, lay.hall_units)
+    d.fan_speed[rows], d.fan_kw[rows] = speed, segment_sum(fans, lay.hall_units) * s.hall_fan_scale[rows]
     held = s.unit_held_frac[rows] >= 0.0
     d.hall_by_unit[rows] = plant.hall_detail
     if held.any():
@@ -68,7 +68,7 @@ def _hold_fans(d: Derived, rows: Rows, held: NDArray[np.bool_], wanted: Array, f
     air = full * speed
     moved = segment_sum(air, lay.hall_units)
     share = cooling.cold_share_frac(moved, wanted)
-    fans = segment_sum(np.where(full > 0.0, site.unit_fan_kw, 0.0) * speed**3, lay.hall_units)
+    fans = segment_sum(np.where(full > 0.0, site.unit_fan_kw, 0.0) * speed**3, lay.hall_units) * s.hall_fan_scale[rows]
     d.unit_air[rows] = air
     d.unit_flow[rows] = np.where(frozen, moved, d.unit_flow[rows])
     d.fan_kw[rows] = np.where(frozen, fans, d.fan_kw[rows])

@@ -25,7 +25,8 @@ from twin.sensors import Quality, Sensors
 from twin.telemetry.store import Batch, Event, Store
 
 # Hidden parameters are uniform within +- 20 % in effect: two of these standard deviations.
-HIDDEN = Spread(0.1, 0.1, 0.1, 0.05, 0.2, 0.1, 0.05, 0.1, 0.03, 1.0)
+# Sensors of the emulator have a bias of their own (`twin/sensors.py`).
+HIDDEN = Spread(0.1, 0.1, 0.1, 0.05, 0.2, 0.1, 0.05, 0.1, 0.03, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 HIDDEN_MEMBER = 1_000_003  # a member id that no ensemble uses: the truth is nobody's twin
 SETTLE_S = 2 * 3600.0
 
@@ -40,6 +41,7 @@ class Scenario:
     busy_frac: dict[str, float]
     incident: ResolvedIncident | None = None
     quality: Quality = field(default_factory=Quality)
+    hidden: Spread = HIDDEN
 
 
 class Emulator:
@@ -52,7 +54,7 @@ class Emulator:
         jobs = emulated_jobs(
             site, scenario.hidden_seed, begin_ms, scenario.hours + SETTLE_S / 3600.0, scenario.busy_frac
         )
-        state = make_state(site, begin_ms, jobs=jobs, seed=scenario.hidden_seed, spread=HIDDEN)
+        state = make_state(site, begin_ms, jobs=jobs, seed=scenario.hidden_seed, spread=scenario.hidden)
         state.member[...] = HIDDEN_MEMBER
         if scenario.incident is not None:
             story.write(state, site, scenario.incident)

@@ -37,9 +37,16 @@ class Spread:
     chiller_cop_frac: float = 0.1
     node_power_frac: float = 0.02
     node_stop_k: float = 1.0
+    idle_frac: float = 0.05
+    bend_frac: float = 0.2
+    psu_loss_frac: float = 0.1
+    fan_power_frac: float = 0.1
+    unit_flow_frac: float = 0.05
+    structure_frac: float = 0.15
+    sensor_bias_k: float = 0.2
 
 
-NONE = Spread(*[0.0] * 10)
+NONE = Spread(*[0.0] * 17)
 FOULING_K = 1.5  # condensers of one plant differ: not all trip at one temperature [assumed]
 LIMIT_SIGMAS = 2.0  # parameters stay within two standard deviations, so that none becomes absurd
 
@@ -105,7 +112,19 @@ def _parameters(site: Site, s: State, spread: Spread) -> None:
     s.chiller_cop[...] = site.chiller_cop * np.exp(_vary(s, chillers, "chiller cop", spread.chiller_cop_frac))
     s.node_power_scale[...] = np.exp(_vary(s, site.node_ids, "node power", spread.node_power_frac))
     s.node_stop_c[...] = site.node_stop_c + _vary(s, site.node_ids, "node stop", spread.node_stop_k)
-    s.unit_flow_kw_per_k[...] = site.unit_flow_kw_per_k
+    s.unit_flow_kw_per_k[...] = site.unit_flow_kw_per_k * np.exp(
+        _vary(s, site.unit_ids, "unit flow", spread.unit_flow_frac)
+    )
+    s.hall_structure_kj_per_k[...] = site.cooling.hall_structure_kj_per_k * np.exp(
+        _vary(s, site.hall_ids, "hall structure", spread.structure_frac)
+    )
+    s.hall_fan_scale[...] = np.exp(_vary(s, site.hall_ids, "fan power", spread.fan_power_frac))
+    s.rack_idle_scale[...] = np.exp(_vary(s, racks, "idle power", spread.idle_frac))
+    s.rack_bend_scale[...] = np.exp(_vary(s, racks, "power bend", spread.bend_frac))
+    s.rack_psu_loss_scale[...] = np.exp(_vary(s, racks, "psu loss", spread.psu_loss_frac))
+    for array, names in (("rack_inlet_bias_k", racks), ("rack_outlet_bias_k", racks),
+                         ("hall_hot_bias_k", site.hall_ids), ("loop_supply_bias_k", loops)):  # fmt: skip
+        s.arrays[array][...] = _vary(s, names, f"bias {array}", spread.sensor_bias_k)
 
 
 def _populations(site: Site, s: State) -> None:
@@ -122,7 +141,6 @@ def _populations(site: Site, s: State) -> None:
         s.seed, "condenser fouling", s.member[:, None], streams.component_keys(site.chiller_ids)[None, :]
     )
     s.chiller_foul_k[...] = FOULING_K * np.clip(z, -LIMIT_SIGMAS, LIMIT_SIGMAS)
-    s.hall_structure_kj_per_k[...] = plant.hall_structure_kj_per_k
     s.cdu_water_kj_per_k[...] = plant.cdu_water_kj_per_k
     s.feed_ok[...] = True
     s.ups_battery_kwh[...] = site.ups_battery_kwh

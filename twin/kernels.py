@@ -69,19 +69,24 @@ class Kernels(Protocol):
 
     def node_demand(
         self, rows: Ints, util_frac: Floats, idle_kw: Floats, peak_kw: Floats, concave_frac: Floats, scale:
-        Floats, cap_frac: Floats, demand_out: Floats, cap_out: Floats,
+        Floats, idle_scale: Floats, bend_scale: Floats, rack_start: Any, cap_frac: Floats, demand_out: Floats,
+        cap_out: Floats,
     ) -> None:
-        """Find what nodes of some rows ask for and what their caps allow [kW], both (rows, N); see plant/power.py."""
+        """Find what nodes of some rows ask for and what their caps allow [kW], both (rows, N); see plant/power.py.
+
+        scale is (M, N), idle_scale and bend_scale (M, R).
+        """
         ...
 
     def settle_nodes(
         self, rows: Ints, demand_kw: Floats, cap_kw: Floats, live: Any, node_phase: Any, psu_rated_kw: Floats,
-        psu_loss: Floats, peak_kw: Floats, rack_start: Any, drawn_out: Floats, node_kw_out: Floats, ratio_out:
-        Floats, rack_kw_out: Floats,
+        psu_loss: Floats, peak_kw: Floats, rack_start: Any, loss_scale: Floats, drawn_out: Floats, node_kw_out:
+        Floats, ratio_out: Floats, rack_kw_out: Floats,
     ) -> None:
         """Find what nodes draw, how fast they run, and what their racks draw.
 
-        demand_kw, cap_kw, live (supplies) and drawn_out are (rows, N); psu_loss (coefficients, N); the rest is (M, N).
+        demand_kw, cap_kw, live (supplies) and drawn_out are (rows, N); psu_loss (coefficients, N), loss_scale
+        (M, R); the rest is (M, N).
         """
         ...
 

@@ -32,7 +32,8 @@ def refresh_power(d: Derived, rows: Rows) -> None:
     drawn = np.empty_like(demand)
     d.kernels.settle_nodes(
         d.numbers(rows), demand, cap_kw, live, s.node_phase, site.node_psu_rated_kw, d.layout.psu_loss,
-        site.node_peak_kw, site.rack_start, drawn, d.node_kw, d.node_ratio, d.rack_kw,
+        site.node_peak_kw, site.rack_start, s.rack_psu_loss_scale, drawn, d.node_kw, d.node_ratio,
+        d.rack_kw,
     )  # fmt: skip
     d.heat.refresh(rows, drawn, demand)
     if whole:
@@ -78,11 +79,12 @@ def _asked(d: Derived, rows: Rows) -> tuple[Array, Array]:
     demand, cap_kw = np.empty((2, len(numbers), len(site.node_ids)))
     d.kernels.node_demand(
         numbers, d.util_frac, site.node_idle_kw, site.node_peak_kw, site.node_concave_frac, s.node_power_scale,
-        s.node_cap_frac, demand, cap_kw,
+        s.rack_idle_scale, s.rack_bend_scale, site.rack_start, s.node_cap_frac, demand, cap_kw,
     )  # fmt: skip
     for curve in site.node_curves:  # nodes with a law of their own
         at = curve.nodes
         share = power.curve_share_frac(d.util_frac[rows].take(at, axis=1), curve)
-        asked = site.node_idle_kw[at] + (site.node_peak_kw - site.node_idle_kw)[at] * share
+        idle_kw = site.node_idle_kw[at] * s.rack_idle_scale[rows].take(site.node_rack[at], axis=1)
+        asked = idle_kw + (site.node_peak_kw[at] - idle_kw) * share
         demand[:, at] = asked * s.node_power_scale[rows].take(at, axis=1)
     return demand, cap_kw

@@ -15,24 +15,26 @@ from twin.nodephase import NEVER_MS, ON, STARTING, STOPPED
 @njit(cache=True, nogil=True)
 def node_demand(
     rows: Ints, util_frac: Floats, idle_kw: Floats, peak_kw: Floats, concave_frac: Floats, scale: Floats,
-    cap_frac: Floats, demand_out: Floats, cap_out: Floats,
+    idle_scale: Floats, bend_scale: Floats, rack_start: Any, cap_frac: Floats, demand_out: Floats, cap_out: Floats,
 ) -> None:  # fmt: skip
     """Find what nodes ask for and what their caps allow."""
     for i in range(len(rows)):
         row = rows[i]
-        for n in range(len(idle_kw)):
-            util, bend = min(util_frac[row, n], 1.0), concave_frac[n]
-            share = util if bend == 0.0 else (1.0 - bend) * util + bend * np.sqrt(util)
-            demand_out[i, n] = (idle_kw[n] + (peak_kw[n] - idle_kw[n]) * share) * scale[row, n]
-            cap = cap_frac[row, n]
-            cap_out[i, n] = np.inf if cap >= 1.0 else cap * peak_kw[n]
+        for r in range(len(rack_start) - 1):
+            idle_by, bend_by = idle_scale[row, r], bend_scale[row, r]
+            for n in range(rack_start[r], rack_start[r + 1]):
+                util, bend, idle = min(util_frac[row, n], 1.0), concave_frac[n] * bend_by, idle_kw[n] * idle_by
+                share = util if bend == 0.0 else (1.0 - bend) * util + bend * np.sqrt(util)
+                demand_out[i, n] = (idle + (peak_kw[n] - idle) * share) * scale[row, n]
+                cap = cap_frac[row, n]
+                cap_out[i, n] = np.inf if cap >= 1.0 else cap * peak_kw[n]
 
 
 @njit(cache=True, nogil=True)
 def settle_nodes(
     rows: Ints, demand_kw: Floats, cap_kw: Floats, live: Any, node_phase: Any, psu_rated_kw: Floats,
-    psu_loss: Floats, peak_kw: Floats, rack_start: Any, drawn_out: Floats, node_kw_out: Floats, ratio_out: Floats,
-    rack_kw_out: Floats,
+    psu_loss: Floats, peak_kw: Floats, rack_start: Any, loss_scale: Floats, drawn_out: Floats, node_kw_out: Floats,
+    ratio_out: Floats, rack_kw_out: Floats,
 ) -> None:  # fmt: skip
     """Find what nodes draw, how fast they run, and what their racks draw."""
     degree = len(psu_loss) - 1
@@ -57,7 +59,7 @@ def settle_nodes(
                         loss = psu_loss[degree, n]
                         for c in range(degree - 1, -1, -1):
                             loss = psu_loss[c, n] + x * loss
-                        fed = drawn + rating * loss
+                        fed = drawn + rating * loss * loss_scale[row, r]
                 drawn_out[i, n], node_kw_out[row, n], ratio_out[row, n] = drawn, fed, ratio
                 rack_kw += fed
             rack_kw_out[row, r] = rack_kw

@@ -14,26 +14,30 @@ from twin.nodephase import ON, STARTING, STOPPED
 
 def node_demand(
     rows: Ints, util_frac: Floats, idle_kw: Floats, peak_kw: Floats, concave_frac: Floats, scale: Floats,
-    cap_frac: Floats, demand_out: Floats, cap_out: Floats,
+    idle_scale: Floats, bend_scale: Floats, rack_start: Any, cap_frac: Floats, demand_out: Floats, cap_out: Floats,
 ) -> None:  # fmt: skip
     """Find what nodes ask for and what their caps allow.
 
     A cap of 1 means no cap: a member whose nodes draw more than the site file says is not held at its peak.
     """
-    demand_out[...] = power.node_demand_kw(util_frac[rows], idle_kw, peak_kw, concave_frac) * scale[rows]
+    width = np.diff(rack_start)
+    idle = idle_kw * np.repeat(idle_scale[rows], width, axis=1)
+    bend = concave_frac * np.repeat(bend_scale[rows], width, axis=1)
+    demand_out[...] = power.node_demand_kw(util_frac[rows], idle, peak_kw, bend) * scale[rows]
     cap_out[...] = np.where(cap_frac[rows] >= 1.0, np.inf, cap_frac[rows] * peak_kw)
 
 
 def settle_nodes(
     rows: Ints, demand_kw: Floats, cap_kw: Floats, live: Any, node_phase: Any, psu_rated_kw: Floats,
-    psu_loss: Floats, peak_kw: Floats, rack_start: Any, drawn_out: Floats, node_kw_out: Floats, ratio_out: Floats,
+    psu_loss: Floats, peak_kw: Floats, rack_start: Any, loss_scale: Floats, drawn_out: Floats, node_kw_out: Floats, ratio_out: Floats,
     rack_kw_out: Floats,
 ) -> None:  # fmt: skip
     """Find what nodes draw, how fast they run, and what their racks draw."""
     phase = node_phase[rows]
     on, powered = phase == ON, (phase == ON) | (phase == STARTING)
     drawn_out[...] = np.where(powered, np.minimum(demand_kw, cap_kw), 0.0)
-    node_kw_out[rows] = power.psu_input_kw(drawn_out, psu_rated_kw, live.astype(np.float64), list(psu_loss))
+    fed_kw = power.psu_input_kw(drawn_out, psu_rated_kw, live.astype(np.float64), list(psu_loss))
+    node_kw_out[rows] = drawn_out + (fed_kw - drawn_out) * np.repeat(loss_scale[rows], np.diff(rack_start), axis=1)
     ratio = power.cap_speed_frac(demand_kw, cap_kw, peak_kw, np.ones(1))
     ratio_out[rows] = np.where(on, ratio, 0.0)
     rack_kw_out[rows] = segment_sum(node_kw_out[rows], _racks(rack_start))
