@@ -99,7 +99,9 @@ FIELDS: tuple[Field, ...] = (
     Field("region_outdoor_k_per_s", "region", FLOAT, "drift of that [K/s]"),
     Field("staff_busy", "region", INT, "people at work on restarts"),
     # power chain
-    Field("ups_battery_kwh", "ups", FLOAT, "energy left in the batteries [kWh]; below 0 by what the last step drew", True),
+    Field(
+        "ups_battery_kwh", "ups", FLOAT, "energy left in the batteries [kWh]; below 0 by what the last step drew", True
+    ),
     Field("ups_modules_ok", "ups", TINY, "healthy modules"),
     Field("ups_heat", "ups", FLOAT, "share of the time for which its inverters bear an overload, 1 = they give up"),
     Field("ups_bypass", "ups", FLAG, "its load hangs straight on its feed"),

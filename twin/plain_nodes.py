@@ -29,8 +29,8 @@ def node_demand(
 
 def settle_nodes(
     rows: Ints, demand_kw: Floats, cap_kw: Floats, live: Any, node_phase: Any, psu_rated_kw: Floats,
-    psu_loss: Floats, peak_kw: Floats, rack_start: Any, loss_scale: Floats, drawn_out: Floats, node_kw_out: Floats, ratio_out: Floats,
-    rack_kw_out: Floats,
+    psu_loss: Floats, peak_kw: Floats, rack_start: Any, loss_scale: Floats, drawn_out: Floats, node_kw_out: Floats,
+    ratio_out: Floats, rack_kw_out: Floats,
 ) -> None:  # fmt: skip
     """Find what nodes draw, how fast they run, and what their racks draw."""
     phase = node_phase[rows]

@@ -19,7 +19,7 @@ from twin.jobs import Jobs
 from twin.services import Services
 from twin.state import NUMBERS, State
 
-VERSION = 1
+VERSION = 2  # 2: more uncertain parameters, errors of sensors
 
 
 def machine_type() -> dict[str, Any]:
