@@ -21,6 +21,7 @@ import numpy as np
 from plant.errors import ConfigError
 from twin.telemetry.influx_query import InfluxQuery, quoted, text
 from twin.telemetry.influx_write import Delivery, InfluxWriter
+from twin.telemetry.retention import Dropped, Keep
 from twin.telemetry.spool import Spool
 from twin.telemetry.store import (
     BAD_EVENT,
@@ -235,6 +236,10 @@ class InfluxStore:
     def drain(self) -> bool:
         """Try to send what waits in the spool; False while the server does not take it."""
         return self._writer.drain()
+
+    def retain(self, keep: Keep) -> Dropped:
+        """Nothing: how long a database keeps is said on the server (retention policy, or the bucket's retention)."""
+        return Dropped()
 
     def flush(self) -> None:
         self._writer.settle()

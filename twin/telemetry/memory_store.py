@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Sequence
 
+from twin.telemetry.retention import Dropped, Keep
 from twin.telemetry.store import (
     BAD_EVENT,
     REFUSALS_KEPT,
@@ -92,6 +93,17 @@ class MemoryStore:
 
     def refusals(self) -> list[Refusal]:
         return list(self._aside)
+
+    def retain(self, keep: Keep) -> Dropped:
+        first_ms = keep.first_kept_ms
+        gone = [key for key in self._values if key[0] < first_ms]
+        events = [key for key in self._events if key[0] < keep.events_ms]
+        for key in gone:
+            del self._values[key]
+        for event in events:
+            del self._events[event]
+        self._newest = {key: newest for key, newest in self._newest.items() if newest[0] >= first_ms}
+        return Dropped(len(gone), len(events))
 
     def flush(self) -> None:
         """Everything is readable at once."""

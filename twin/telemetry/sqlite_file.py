@@ -15,8 +15,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from plant.errors import StoreUnavailable
+from twin.telemetry.schema import Steps, bring_up, needs
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # How long one process waits for another's transaction before it gives up.
 BUSY_TIMEOUT_S = 15.0
@@ -38,7 +39,8 @@ CREATE TABLE reading (
     span INTEGER NOT NULL, series_id INTEGER NOT NULL, time_ms INTEGER NOT NULL, value REAL NOT NULL,
     PRIMARY KEY (span, series_id, time_ms)) WITHOUT ROWID;
 CREATE TABLE arrival (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, series BLOB NOT NULL, time_ms BLOB NOT NULL, value BLOB NOT NULL);
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, series BLOB NOT NULL, time_ms BLOB NOT NULL, value BLOB NOT NULL,
+    newest_ms INTEGER NOT NULL DEFAULT -1);
 CREATE TABLE event (
     time_ms INTEGER NOT NULL, component TEXT NOT NULL, type TEXT NOT NULL, code TEXT NOT NULL, text TEXT NOT NULL,
     PRIMARY KEY (time_ms, component, type, code)) WITHOUT ROWID;
@@ -53,6 +55,10 @@ CREATE TABLE history (
 CREATE INDEX history_by_time ON history (topic, at_ms);
 """
 
+# What leads to each version from the one before.
+MIGRATIONS: Steps = {2: ("ALTER TABLE arrival ADD COLUMN newest_ms INTEGER NOT NULL DEFAULT -1",)}
+_SET_VERSION = "UPDATE meta SET value = ? WHERE key = 'schema_version'"
+
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """Open (and, unless read-only, make) the telemetry file; StoreUnavailable says what is wrong with it."""
@@ -65,7 +71,18 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
             _make(path)
         connection = _open(path, "ro" if read_only else "rw")
         try:
-            _check_version(connection, path)
+            if read_only and needs(_version(connection), MIGRATIONS, SCHEMA_VERSION):
+                # a reader cannot migrate, and a page may be opened before any worker runs
+                connect(path).close()
+            bring_up(
+                connection,
+                path,
+                version=_version,
+                set_version=_SET_VERSION,
+                steps=MIGRATIONS,
+                to=SCHEMA_VERSION,
+                what="telemetry file",
+            )
             if not read_only:
                 connection.execute("PRAGMA synchronous = NORMAL")
                 # 64 MB of pages: those of the present span stay in memory while they are written to.
@@ -93,6 +110,8 @@ def _make(path: Path) -> None:
     unfinished.unlink(missing_ok=True)
     connection = _open(unfinished, "rwc")
     try:
+        # pages that retention frees go back to the disk
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         with transaction(connection):
             for statement in filter(str.strip, SCHEMA.split(";")):
@@ -104,21 +123,6 @@ def _make(path: Path) -> None:
     with suppress(FileExistsError):
         os.link(unfinished, path)
     unfinished.unlink()
-
-
-def _check_version(connection: sqlite3.Connection, path: Path) -> None:
-    found = _version(connection)
-    if found is None:
-        raise StoreUnavailable(
-            where=str(path), found="not a Foretwin telemetry file", cure="move it away or set FORETWIN_HOME"
-        )
-    if found > SCHEMA_VERSION:
-        raise StoreUnavailable(
-            where=str(path),
-            found=f"written by a newer Foretwin (schema {found})",
-            allowed=f"schema up to {SCHEMA_VERSION}",
-            cure="update this Foretwin, or set FORETWIN_HOME to another folder",
-        )
 
 
 def _version(connection: sqlite3.Connection) -> int | None:

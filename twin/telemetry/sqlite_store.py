@@ -17,13 +17,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from twin.telemetry import sqlite_retention
+from twin.telemetry.retention import SPAN_MS, Dropped, Keep
 from twin.telemetry.sqlite_file import connect, speaking_of, transaction
 from twin.telemetry.store import BAD_EVENT, REFUSALS_KEPT, Batch, Event, Newest, Refusal, event_ok, name_ok, storable
 
 _READING = np.dtype([("series", np.int64), ("time_ms", np.int64), ("value", np.float64)])
-
-# Readings are filed by spans of 2^18 ms, about four minutes.
-SPAN_MS = 262_144
 
 # Below this share of all series a read seeks each of them in each span; above, it scans the spans.
 SEEK_FRAC = 0.5
@@ -75,7 +74,9 @@ class SqliteStore:
     def _insert(self, series: NDArray[np.int64], time_ms: NDArray[np.int64], value: NDArray[np.float64]) -> None:
         execute = self._connection.execute
         blobs = (series.astype("<i4").tobytes(), time_ms.astype("<i8").tobytes(), value.astype("<f8").tobytes())
-        execute("INSERT INTO arrival (series, time_ms, value) VALUES (?, ?, ?)", blobs)
+        execute(
+            "INSERT INTO arrival (series, time_ms, value, newest_ms) VALUES (?, ?, ?, ?)", (*blobs, int(time_ms.max()))
+        )
         # In the order of the table, so that neighbours land in one page; a stable sort keeps corrections last.
         order = np.lexsort((time_ms, series))
         series, time_ms, value = series[order], time_ms[order], value[order]
@@ -221,7 +222,9 @@ class SqliteStore:
 
     def tail_end(self) -> int:
         with self._at_work():
-            return int(self._connection.execute("SELECT coalesce(max(seq), 0) FROM arrival").fetchone()[0])
+            # not the newest row: all of them may have been dropped
+            row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'arrival'").fetchone()
+            return int(row[0]) if row else 0
 
     def refuse(self, component: str, channel: str, time_ms: int, value: float, reason: str) -> None:
         self.refuse_all([Refusal(time_ms, component, channel, value, reason)])
@@ -256,6 +259,10 @@ class SqliteStore:
             )
             # SQLite has no nan and gives it back as nothing.
             return [Refusal(t, c, k, math.nan if v is None else v, r) for t, c, k, v, r in rows]
+
+    def retain(self, keep: Keep) -> Dropped:
+        with self._at_work():
+            return sqlite_retention.retain(self._connection, keep)
 
     def flush(self) -> None:
         """Everything is readable as soon as it is accepted."""

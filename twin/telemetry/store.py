@@ -21,6 +21,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from twin.telemetry.retention import Dropped, Keep
+
 NAME_RULE = "1 to 200 of A-Z a-z 0-9 _ - . / : @ + #"
 _NAME = re.compile(r"[A-Za-z0-9_\-./:@+#]{1,200}")
 
@@ -176,6 +178,12 @@ class Store(Protocol):
 
     def refusals(self) -> list[Refusal]:
         """The refused readings that were kept aside, oldest first."""
+
+    def retain(self, keep: Keep) -> Dropped:
+        """Drop what need not be kept, a part per call; a server that keeps its own rule drops nothing here.
+
+        Afterwards (when `more` is false) the store answers as if what went had never been written.
+        """
 
     def flush(self) -> None:
         """Return when all that was accepted can be read by others (or lies in a spool, where a store has one)."""
