@@ -180,6 +180,14 @@ class InfluxStore:
             names.update(row[1] for series in self._query.series(statement) for row in series["values"])
         return sorted(names)
 
+    def oldest_ms(self) -> int | None:
+        times = []
+        for kind in self._kinds_of(None):
+            for field in self._fields(kind):
+                statement = f'SELECT first({quoted(field)}) FROM {quoted(kind)} WHERE "site" = {text(self._site)}'
+                times += [int(series["values"][0][0]) for series in self._query.series(statement)]
+        return min(times, default=None)
+
     def events(self, start_ms: int, end_ms: int) -> list[Event]:
         statement = (
             f'SELECT "component", "type", "code", "text" FROM "event" '

@@ -72,6 +72,9 @@ class MemoryStore:
     def components(self) -> list[str]:
         return sorted({component for component, _ in self._newest})
 
+    def oldest_ms(self) -> int | None:
+        return min((key[0] for key in self._values), default=None)
+
     def events(self, start_ms: int, end_ms: int) -> list[Event]:
         return [self._events[key] for key in sorted(self._events) if start_ms <= key[0] < end_ms]
 

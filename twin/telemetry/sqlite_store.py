@@ -197,6 +197,11 @@ class SqliteStore:
             )
             return [name for (name,) in rows]
 
+    def oldest_ms(self) -> int | None:
+        with self._at_work():
+            first = self._connection.execute("SELECT min(id) FROM span").fetchone()[0]
+            return None if first is None else max(0, int(first) * SPAN_MS)
+
     def events(self, start_ms: int, end_ms: int) -> list[Event]:
         with self._at_work():
             rows = self._connection.execute(

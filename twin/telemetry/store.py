@@ -158,6 +158,9 @@ class Store(Protocol):
     def components(self) -> list[str]:
         """Every component with a reading, sorted."""
 
+    def oldest_ms(self) -> int | None:
+        """The time of the oldest reading, or a little before it; None when there is none."""
+
     def events(self, start_ms: int, end_ms: int) -> list[Event]:
         """Events of [start_ms, end_ms) in order of (time, component, type, code)."""
 
