@@ -22,6 +22,7 @@ from recovery.approve import AUTHOR, Autonomy, Request
 from recovery.audit import AuditRow
 from recovery.guards import YES, Verdict, no
 from recovery.rows import (
+    LEDGER_MIGRATIONS,
     LEDGER_SCHEMA,
     TABLES,
     DecisionRow,
@@ -33,6 +34,7 @@ from recovery.rows import (
     read_steps,
 )
 from recovery.states import ACTIVE, EDGES, OPEN, PENDING, PlanState
+from twin.telemetry.schema import bring_up
 
 T = TypeVar("T")
 
@@ -59,12 +61,22 @@ class Ledger:
                 for statement in TABLES:
                     db.execute(statement)
                 db.execute("INSERT INTO meta VALUES ('schema_version', ?)", (str(LEDGER_SCHEMA),))
-            found = read_meta(db, "schema_version")
-        if found is None or not found.isdigit() or int(found) > LEDGER_SCHEMA:
-            self.close()
-            raise StoreUnavailable(
-                str(self.path), f"schema version {found}", f"at most {LEDGER_SCHEMA}", "update foretwin"
+        try:
+            bring_up(
+                self._db,
+                self.path,
+                version=_version,
+                set_version="UPDATE meta SET value = ? WHERE name = 'schema_version'",
+                steps=LEDGER_MIGRATIONS,
+                to=LEDGER_SCHEMA,
+                what="ledger",
             )
+        except sqlite3.Error as error:
+            self.close()
+            raise self._unusable(error) from error
+        except StoreUnavailable:
+            self.close()
+            raise
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -322,3 +334,8 @@ def _refuse(
     detail = f"{what}: {'; '.join(verdict.reasons)}"
     audit.append(db, now_ms, actor[:200], "refused", plan[:64], state, state, detail[:2000])
     return verdict
+
+
+def _version(db: sqlite3.Connection) -> int | None:
+    found = read_meta(db, "schema_version")
+    return int(found) if found is not None and found.isdigit() else None

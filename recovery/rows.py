@@ -13,8 +13,11 @@ from plant.actions import Plan, plan_id
 from recovery import audit
 from recovery.guards import Touch
 from recovery.states import PlanState
+from twin.telemetry.schema import Steps
 
 LEDGER_SCHEMA = 1
+# What leads to each version from the one before; none yet.
+LEDGER_MIGRATIONS: Steps = {}
 TABLES = (
     "CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL)",
     """CREATE TABLE plans(id TEXT PRIMARY KEY, label TEXT NOT NULL, canonical TEXT NOT NULL, cause TEXT NOT NULL,

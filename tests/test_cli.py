@@ -33,7 +33,7 @@ VERBS = (
     "demo", "run", "replay", "rehearse", "approve", "reject", "pause", "resume", "ingest", "train", "score",
     "evaluate sync", "site check", "site explain", "incidents list", "incidents show", "incidents check",
     "ledger verify", "doctor", "bench twin", "bench fork", "bench rehearse", "bench reliability",
-    "bench network", "bench growth", "jobs import",
+    "bench network", "bench growth", "jobs import", "export", "backup", "restore",
 )  # fmt: skip
 T0_MS = 1_671_321_360_000
 LIFE_MS = 600_000

@@ -349,7 +349,7 @@ def test_an_older_program_refuses_a_newer_file(ledger):
     with ledger.transaction() as db:
         db.execute("UPDATE meta SET value = '2' WHERE name = 'schema_version'")
     ledger.close()
-    with pytest.raises(StoreUnavailable, match="schema version 2"):
+    with pytest.raises(StoreUnavailable, match="schema 2"):
         Ledger(ledger.path)
 
 

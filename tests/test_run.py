@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from twin.board import Board
 from twin.telemetry.influx_store import InfluxStore
 from twin.telemetry.sqlite_store import SqliteStore
 from twin.telemetry.store import Batch
+from verbs import backup
 from verbs import run as verb
 from verbs.pausing import pause
 from verbs.settings import Settings, load
@@ -347,3 +349,65 @@ def test_a_worker_on_influxdb_reads_what_others_wrote_and_outlives_an_outage(tmp
         assert server.token not in str(status) + "".join(lines)
     finally:
         server.stop()
+
+
+# Backup and restore beside a running worker
+
+
+@pytest.mark.slow
+def test_a_worker_goes_on_from_a_restored_backup(tmp_path):
+    """Backup, more readings, restore: the worker that runs all the while has the old readings and goes on ticking."""
+    home, config = tmp_path / "home", tmp_path / "fast.toml"
+    config.write_text("[loop]\ntick_s = 5.0\n")
+    rack, said, stop = load_site("tiny").rack_ids[0], [], threading.Event()
+
+    def write(value: float) -> None:
+        store = SqliteStore(home / "telemetry.sqlite")
+        store.write(Batch.from_rows([(int(time.time() * 1000), rack, "inlet_c", value)]))
+        store.close()
+
+    def values() -> list[float]:
+        store = SqliteStore(home / "telemetry.sqlite")
+        found = store.read([rack], ["inlet_c"], 0, 2**62).value.tolist()
+        store.close()
+        return found
+
+    def beat_ms() -> int:
+        board = Board(home / "telemetry.sqlite", read_only=True)
+        status = board.get_json("status")
+        board.close()
+        return status.value["worker_ms"] if status else 0
+
+    home.mkdir()
+    write(21.0)
+    worker = threading.Thread(target=verb.run, args=(home, "tiny", config, False, said.append, 0, stop))
+    worker.start()
+    try:
+        wait_until(lambda: beat_ms() > 0)
+        backup.run(home, str(tmp_path / "b.tar"), force=False)
+        write(22.0)
+        # the lock is this process's own, so the worker's thread has to be waited for as another process would
+        child = subprocess.run(
+            [sys.executable, "-m", "cli", "restore", str(tmp_path / "b.tar")],
+            cwd=ROOT, env={**os.environ, "FORETWIN_HOME": str(home)}, capture_output=True, text=True, timeout=90,
+        )  # fmt: skip
+        assert child.returncode == 0, child.stderr
+        assert values() == [21.0]
+        restored_ms = int(time.time() * 1000)
+        wait_until(lambda: beat_ms() > restored_ms)
+        assert any("a backup was restored" in line for line in said)
+    finally:
+        stop.set()
+        worker.join(30.0)
+    assert not worker.is_alive()
+    aside = next(home.glob("before-restore-*"))
+    old = SqliteStore(aside / "telemetry.sqlite")
+    assert old.read([rack], ["inlet_c"], 0, 2**62).value.tolist() == [21.0, 22.0]
+    old.close()
+
+
+def wait_until(done: Callable[[], bool], for_s: float = 60.0) -> None:
+    until_s = time.monotonic() + for_s
+    while not done():
+        assert time.monotonic() < until_s
+        time.sleep(0.1)

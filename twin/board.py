@@ -16,6 +16,11 @@ from typing import Any
 
 from twin.telemetry.sqlite_file import connect, speaking_of, transaction
 
+HISTORY_PER_CALL = 20_000
+_OLD_HISTORY = """
+DELETE FROM history WHERE (topic, component, at_ms) IN (
+    SELECT topic, component, at_ms FROM history WHERE at_ms < ? LIMIT ?)"""
+
 
 @dataclass(frozen=True, slots=True)
 class Posting:
@@ -71,6 +76,11 @@ class Board:
         with self._at_work():
             rows = self._connection.execute(query + " ORDER BY at_ms, component", values).fetchall()
         return [(at_ms, name, json.loads(text)) for at_ms, name, text in rows]
+
+    def retain(self, before_ms: int) -> int:
+        """Drop a share of the history before an instant; the number of rows that went."""
+        with self._at_work(), transaction(self._connection):
+            return self._connection.execute(_OLD_HISTORY, (before_ms, HISTORY_PER_CALL)).rowcount
 
     def close(self) -> None:
         """Let go of the file."""

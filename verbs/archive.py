@@ -42,7 +42,7 @@ def compressed(file: Path) -> bool:
 
 
 def pack(to: Path, members: Sequence[Member], about: dict[str, Any], told: Told) -> list[dict[str, Any]]:
-    """Write an archive, whole or not at all; returns its rows of name, bytes, sha256. A file that vanished is left out."""
+    """Write an archive, whole or not at all; returns rows of name, bytes, sha256. A file that is gone is left out."""
     part = to.with_name(f".{to.name}.{os.getpid()}.part")
     rows: list[dict[str, Any]] = []
     try:

@@ -70,9 +70,7 @@ def is_database(path: Path) -> bool:
 
 
 def _plain_files(home: Path) -> list[Member]:
-    return [
-        Member(path.relative_to(home).as_posix(), path) for path in state_files(home) if not is_database(path)
-    ]
+    return [Member(path.relative_to(home).as_posix(), path) for path in state_files(home) if not is_database(path)]
 
 
 def copy_databases(home: Path, to: Path) -> list[Member]:

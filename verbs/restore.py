@@ -48,11 +48,7 @@ def run(home: Path, file: str, told: Told = lambda done, of: None, wait_s: float
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
         raise
-    try:
-        with WorkerLock(home):
-            finish(home)
-    except ConfigError:
-        _wait_for_worker(home, wait_s)
+    _hand_over(home, wait_s)
     items = [{"name": row["name"], "mb": row["bytes"] / 1e6} for row in manifest["files"]]
     return {"ok": True, "items": items, "path": str(home), "aside": str(aside) if aside.is_dir() else None,
             "taken_at": manifest.get("created_at")}  # fmt: skip
@@ -102,13 +98,29 @@ def _check_databases(source: Path, folder: Path) -> None:
         except sqlite3.Error as error:
             sound = str(error)
         if sound != "ok":
-            raise ConfigError(str(source), f"{path.name} is damaged: {sound}", "a sound database", "take an older backup")
+            raise ConfigError(
+                str(source), f"{path.name} is damaged: {sound}", "a sound database", "take an older backup"
+            )
 
 
-def _wait_for_worker(home: Path, wait_s: float) -> None:
-    """Wait until the running worker has taken the backup in; take it back when it does not."""
+def take_in(home: Path) -> bool:
+    """Finish a restore that waits; whoever calls it holds the worker's lock and no file open. False: none waits."""
+    waits = pending(home)
+    if waits:
+        finish(home)
+    return waits
+
+
+def _hand_over(home: Path, wait_s: float) -> None:
+    """Let the files change places, by the running worker or here; take the backup back when neither works in time."""
     until_s = time.monotonic() + wait_s
     while pending(home):
+        try:
+            with WorkerLock(home):
+                take_in(home)
+            continue
+        except ConfigError:
+            pass  # a worker runs: it does it between two ticks
         if time.monotonic() > until_s:
             (home / STAGED / READY).unlink(missing_ok=True)
             shutil.rmtree(home / STAGED, ignore_errors=True)

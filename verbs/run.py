@@ -28,14 +28,17 @@ from recovery.loop import Tick, Wiring
 from recovery.plant_port import WorkOrderPlant, open_orders
 from scheduler.simulated import SimulatedScheduler
 from twin.board import Board
+from twin.telemetry.retention import Keep
 from verbs import settings as config_file
 from verbs.boardposts import Poster
 from verbs.livework import SNAPSHOT_EVERY_MS, Say, Teller, keep_twin, shipped_scorer, start_worker
+from verbs.restore import pending, take_in
 from verbs.settings import Settings
 from verbs.stores import open_store
 from verbs.worker_lock import WorkerLock
 
 Row = dict[str, Any]
+RETAIN_EVERY_MS = 60_000
 
 
 def run(
@@ -55,16 +58,27 @@ def run(
     told = config_file.load(config, {"site": {"file": site}} if site else {})
     model = load_site(told.site.file)
     with _stopping(stop or threading.Event()) as stopped, WorkerLock(home):
+        take_in(home)  # a restore that a death cut short
         live = LiveWorker(home, model, told, say, seed, stopped)
         try:
             live.tick(_grid_ms(live.tick_ms))
             if once and not live.ticks and not stopped.wait(live.left_s()):  # an earlier worker had this instant
                 live.tick(_grid_ms(live.tick_ms))
             while not once and not stopped.wait(live.left_s()):
+                if pending(home):
+                    live = _restored(live)
                 live.guarded_tick(_grid_ms(live.tick_ms))
             return {"ok": True, "items": live.items(), "ticks": live.ticks, "path": str(home)}
         finally:
             live.end()
+
+
+def _restored(old: LiveWorker) -> LiveWorker:
+    """Let go of everything, let a restored backup take its place, and go on from there."""
+    old.end(keep=False)
+    take_in(old.home)
+    old.say(f"{_iso(_wall_ms())}  a backup was restored; going on from it")
+    return LiveWorker(old.home, old.site, old.told, old.say, old.seed, old.stopped, old.ticks)
 
 
 @dataclass
@@ -99,7 +113,7 @@ class LiveWorker:
             "autonomy": self.ledger.autonomy, "tick_s": told.loop.tick_s,
         }  # fmt: skip
         self.poster, self.teller = Poster(self.board, fixed), Teller(self.say)
-        self._snapshot_ms = now_ms
+        self._snapshot_ms = self._retained_ms = now_ms
 
     def _loop_settings(self) -> LoopSettings:
         loop = self.told.loop
@@ -121,6 +135,17 @@ class LiveWorker:
         if now_ms - self._snapshot_ms >= SNAPSHOT_EVERY_MS:
             keep_twin(self.worker, self.home)
             self._snapshot_ms = now_ms
+        self._retain(now_ms)
+
+    def _retain(self, now_ms: int) -> None:
+        """Once a minute, and in small bites, drop telemetry that the settings do not keep."""
+        if now_ms - self._retained_ms < RETAIN_EVERY_MS:
+            return
+        self._retained_ms = now_ms
+        kept = self.told.store
+        keep = Keep.days(now_ms, kept.keep_days, kept.keep_events_days)
+        self.store.retain(keep)
+        self.board.retain(keep.readings_ms)
 
     def guarded_tick(self, now_ms: int) -> None:
         """A tick that a store gone for a while does not end: said once a minute, nothing is started meanwhile."""
@@ -133,16 +158,17 @@ class LiveWorker:
         """Seconds until the next tick is due."""
         return (self.tick_ms - _wall_ms() % self.tick_ms) / 1000.0
 
-    def end(self) -> None:
-        """Keep the twin, say that the clock stands, let go of everything."""
+    def end(self, keep: bool = True) -> None:
+        """Keep the twin (unless its state is about to be replaced), say that the clock stands, let go of everything."""
         try:
-            if self.last is not None:
+            if keep and self.last is not None:
                 keep_twin(self.worker, self.home)
                 self.poster.beat(self.worker, self.last.now_ms, _wall_ms(), "stopped")
         finally:
             self.store.close()
             self.scheduler.close()
             self.ledger.close()
+            self.board.close()
 
     def items(self) -> list[Row]:
         """What the last tick saw and did, one row each, then what is missing for more."""

@@ -35,7 +35,8 @@ def retain(connection: sqlite3.Connection, keep: Keep) -> Dropped:
             connection.execute("UPDATE series SET newest_ms = -1 WHERE newest_ms < ?", (keep.first_kept_ms,))
         events = connection.execute(_EVENTS, (keep.events_ms, EVENTS_PER_CALL)).rowcount
         arrivals = connection.execute(_ARRIVALS, (keep.arrivals_ms, ARRIVALS_PER_CALL)).rowcount
-    connection.execute(f"PRAGMA incremental_vacuum({PAGES_PER_CALL})").fetchall()
+    # as a script: executed as one statement it stops after the first page
+    connection.executescript(f"PRAGMA incremental_vacuum({PAGES_PER_CALL})")
     more = len(old) > SPANS_PER_CALL or events == EVENTS_PER_CALL or arrivals == ARRIVALS_PER_CALL
     return Dropped(readings, events, more)
 
