@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import io
 import json
-from typing import Any
+from base64 import b64encode
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import urllib3
 from numpy.typing import NDArray
 
-from plant.errors import StoreUnavailable
+from plant.errors import ConfigError, StoreUnavailable
 from twin.telemetry.store import NAME_RULE, Batch, name_ok
 
 CHUNK_ROWS = 20_000
+Scheme = Literal["Token", "Bearer", "Basic"]
 
 
 def quoted(name: str) -> str:
@@ -37,13 +40,55 @@ def _checked(name: str) -> str:
     return name
 
 
-class InfluxQuery:
-    """Asks one database of one server; every failure is a StoreUnavailable that says which and what to do."""
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a database is and how to get in. `bucket` is `database` or `database/retention-policy`.
 
-    def __init__(self, url: str, database: str, token: str, *, timeout_s: float = 30.0) -> None:
-        self._url = url.rstrip("/")
-        self._database = database
-        self._token = token
+    scheme: `Token` suits 1.x behind a proxy, 2.x and 3 Core; `Bearer` 3 Core; `Basic` takes `user:password` as token.
+    """
+
+    url: str
+    bucket: str
+    token: str = field(repr=False)
+    scheme: Scheme = "Token"
+
+    @classmethod
+    def of(cls, url: str, bucket: str, token: str, scheme: Scheme = "Token") -> Address:
+        """An address without a slash at its end; ConfigError for a bucket that is no name."""
+        parts = bucket.split("/")
+        if len(parts) > 2 or not all(map(name_ok, parts)):
+            allowed = "a database, or database/retention-policy, in letters, digits, _ and -"
+            raise ConfigError("[store] database", ascii(bucket)[:80], allowed, "rename it")
+        return cls(url.rstrip("/"), bucket, token, scheme)
+
+    def authorization(self) -> str:
+        """The value of the header of this name."""
+        secret = b64encode(self.token.encode()).decode() if self.scheme == "Basic" else self.token
+        return f"{self.scheme} {secret}"
+
+    def query_fields(self) -> dict[str, str]:
+        """The parameters of a query that say which database; 3 Core knows no rp, so it goes only where one is named."""
+        database, _, policy = self.bucket.partition("/")
+        return {"db": database} | ({"rp": policy} if policy else {})
+
+
+class InfluxQuery:
+    """Asks one database of one server; every failure is a StoreUnavailable that says which and what to do.
+
+    method: GET is the one that all versions take; POST (1.x and 2.x) sends the statement in the body.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        database: str,
+        token: str,
+        *,
+        scheme: Scheme = "Token",
+        timeout_s: float = 30.0,
+        method: Literal["GET", "POST"] = "GET",
+    ) -> None:
+        self._address, self._method = Address.of(url, database, token, scheme), method
         timeout = urllib3.Timeout(connect=min(3.0, timeout_s), read=timeout_s)
         self._pool = urllib3.PoolManager(maxsize=4, timeout=timeout, retries=False)
 
@@ -64,6 +109,17 @@ class InfluxQuery:
                 answer += result.get("series", [])
         return answer
 
+    def records(self, statement: str) -> list[dict[str, Any]]:
+        """The rows of a statement's JSON answer as dictionaries, times in ms.
+
+        The tags of GROUP BY are among the keys: 1.x and 2.x give them beside the columns, 3 Core as columns.
+        """
+        return [
+            dict(zip(series["columns"], row, strict=True)) | series.get("tags", {})
+            for series in self.series(statement)
+            for row in series["values"]
+        ]
+
     def rows(self, kind: str, fields: list[str], where: str) -> Batch:
         """The readings of these fields of a measurement, unsorted."""
         columns = ", ".join(quoted(name) for name in ["component", *fields])
@@ -80,19 +136,22 @@ class InfluxQuery:
         self._pool.clear()
 
     def _get(self, statement: str, accept: str, *, epoch: str) -> bytes:
-        fields = {
-            "db": self._database,
+        fields = self._address.query_fields() | {
             "q": statement,
             "epoch": epoch,
             "chunked": "true",
             "chunk_size": str(CHUNK_ROWS),
         }
-        headers = {"Accept": accept, "Authorization": f"Token {self._token}"}
+        headers = {"Accept": accept, "Authorization": self._address.authorization()}
+        url = f"{self._address.url}/query"
         try:
-            answer = self._pool.request("GET", f"{self._url}/query", fields=fields, headers=headers)
+            if self._method == "GET":
+                answer = self._pool.request("GET", url, fields=fields, headers=headers)
+            else:
+                answer = self._pool.request_encode_body("POST", url, fields, headers, encode_multipart=False)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise StoreUnavailable(
-                where=self._url,
+                where=self._address.url,
                 found=f"the server does not answer ({type(error).__name__})",
                 cure="start InfluxDB or correct its address in `[store]`",
             ) from error
@@ -101,7 +160,7 @@ class InfluxQuery:
         return answer.data
 
     def _refusal(self, found: str, status: int = 200) -> StoreUnavailable:
-        return refusal(self._url, self._database, found, status)
+        return refusal(self._address.url, self._address.bucket, found, status)
 
 
 def refusal(url: str, database: str, found: str, status: int) -> StoreUnavailable:
@@ -141,7 +200,8 @@ def parsed(body: bytes, fields: list[str]) -> Batch:
         dtype={"time": np.int64, "component": str} | dict.fromkeys(fields, np.float64),
         usecols=["time", "component", *fields],
         keep_default_na=False,
-        na_values={name: [""] for name in fields},
+        # 3 Core writes the word for nothing.
+        na_values={name: ["", "null"] for name in fields},
     )
     time_ms = frame["time"].to_numpy(dtype=np.int64) // 1_000_000
     component: NDArray[np.object_] = np.empty(len(frame), dtype=object)

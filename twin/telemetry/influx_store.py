@@ -1,8 +1,8 @@
 """The production store: InfluxDB 1.x (behind a proxy that answers the 2.x write address), 2.x and 3 Core.
 
 A reading is a point of the measurement named after the component's kind, with tags `site` and `component`, one float
-field per channel and a field `<channel>_ok` (1 valid, 0 refused: a sensor that turns NaN does not just vanish), in
-nanoseconds. Events are points of the measurement `event`, with tags `component`, `type`, `code` and a field `text`.
+field per channel, in nanoseconds; `<channel>_ok` says where a channel turned invalid or valid again
+(`twin.telemetry.influx_lines`), so that a sensor that turns NaN does not just vanish. Events are points of the measurement `event`, with tags `component`, `type`, `code` and a field `text`.
 
 `tail` has no arrival order to follow, so it asks again for a window before its cursor and hands out what it has not
 handed out yet. Its rule: a reading later than OVERLAP_MS behind the site's clock is missed by `tail` (never by
@@ -12,15 +12,19 @@ times, so that one component with a fast clock cannot drag it along.
 
 from __future__ import annotations
 
+import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from plant.errors import ConfigError
-from twin.telemetry.influx_query import InfluxQuery, quoted, text
-from twin.telemetry.influx_write import Delivery, InfluxWriter
+from twin.telemetry.influx_lines import LINES_PER_BLOCK, OTHER_KIND, LineBuilder, lane_of
+from twin.telemetry.influx_posts import quoted_text, risk_lines, sync_lines
+from twin.telemetry.influx_query import Address, InfluxQuery, Scheme, quoted, text
+from twin.telemetry.influx_write import LANES, Delivery, InfluxWriter
 from twin.telemetry.retention import Dropped, Keep
 from twin.telemetry.spool import Spool
 from twin.telemetry.store import (
@@ -39,12 +43,12 @@ from twin.telemetry.store import (
 )
 
 OVERLAP_MS = 120_000
-READINGS_PER_BLOCK = 5_000
+# A larger batch is cut, so that its text stays small.
+READINGS_PER_PART = 100_000
 
 # A statement travels in the address line; more names than this are asked for by kind and picked here.
 NAMES_PER_QUERY = 40
 
-OTHER_KIND = "component"
 _NOT_KINDS = ("event", "risk", "sync")
 
 
@@ -53,8 +57,8 @@ class InfluxStore:
 
     `kind_of` maps component to kind (the measurement); a component it does not know is filed under OTHER_KIND.
     Opening raises StoreUnavailable when the server is down, the token is wrong or the database unknown, unless
-    `check` is False: then writes go to the spool until the server is back. `retry_s` is how long the client tries a
-    block before it stays in the spool, `timeout_s` how long it waits for one answer.
+    `check` is False: then writes go to the spool until the server is back. `database` may name a retention policy,
+    `database/policy`; `timeout_s` is how long a write waits for its answer before it is tried again.
     """
 
     def __init__(
@@ -67,18 +71,19 @@ class InfluxStore:
         spool: str | Path,
         kind_of: Mapping[str, str] | None = None,
         check: bool = True,
-        retry_s: float = 5.0,
         timeout_s: float = 5.0,
+        scheme: Scheme = "Token",
     ) -> None:
         self._kind_of = dict(kind_of or {})
-        self._head: dict[str, str] = {}
-        _check_names(site, database, self._kind_of)
+        _check_names(site, self._kind_of)
         self._site = site
-        self._query = InfluxQuery(url, database, token)
+        address = Address.of(url, database, token, scheme)
+        self._query = InfluxQuery(url, database, token, scheme=scheme)
         if check:
             self._query.check()
-        self._writer = InfluxWriter(url, database, token, Spool(spool), retry_s=retry_s, timeout_s=timeout_s)
-        self._written: set[tuple[str, str]] = set()
+        self._lines = LineBuilder(site, self._kind_of, LANES)
+        self._building = threading.Lock()
+        self._writer = InfluxWriter(address, Spool(spool), timeout_s=timeout_s)
         self._refused: Counter[str] = Counter()
         self._aside: deque[Refusal] = deque(maxlen=REFUSALS_KEPT)
         self._seen: dict[tuple[int, str, str], float] = {}
@@ -89,37 +94,40 @@ class InfluxStore:
     def write(self, batch: Batch) -> int:
         good, bad = storable(batch)
         self.refuse_all(bad)
-        for start in range(0, len(good), READINGS_PER_BLOCK):
-            part = good.take(np.arange(start, min(start + READINGS_PER_BLOCK, len(good))))
-            self._writer.send(self._lines(part), len(part))
+        # Under the lock to the end: two threads' readings of one series leave in the order in which they were numbered.
+        with self._building:
+            for start in range(0, len(good), READINGS_PER_PART):
+                part = good.take(np.arange(start, min(start + READINGS_PER_PART, len(good))))
+                for block in self._lines.blocks(part):
+                    self._writer.send(block.data, block.readings, block.lane)
         return len(good)
-
-    def _lines(self, batch: Batch) -> list[str]:
-        """Line protocol, one line per component and time."""
-        points: dict[tuple[str, int], dict[str, float]] = {}
-        for time_ms, component, channel, value in batch.rows():
-            points.setdefault((component, time_ms), {})[channel] = value
-        self._written.update(zip(batch.component.tolist(), batch.channel.tolist(), strict=True))
-        return [
-            f"{self._head_of(component)} {','.join([f'{k}={v!r},{k}_ok=1' for k, v in fields.items()])} {time_ms}000000"
-            for (component, time_ms), fields in points.items()
-        ]
-
-    def _head_of(self, component: str) -> str:
-        """Measurement and tags of a component; the name rule leaves nothing to escape."""
-        head = self._head.get(component)
-        if head is None:
-            kind = self._kind_of.get(component, OTHER_KIND)
-            head = self._head[component] = f"{kind},component={component},site={self._site}"
-        return head
 
     def write_events(self, events: Sequence[Event]) -> int:
         good = [event for event in events if event_ok(event)]
-        if good:
-            self._writer.send([_event_line(event, self._site) for event in good], len(good))
+        by_lane: dict[int, list[str]] = {}
+        for event in good:
+            by_lane.setdefault(lane_of(event.component, LANES), []).append(_event_line(event, self._site))
+        for lane, lines in by_lane.items():
+            self._writer.send("".join(lines).encode(), len(lines), lane)
         if len(good) < len(events):
             self._refused[BAD_EVENT] += len(events) - len(good)
         return len(good)
+
+    def write_risks(self, at_ms: int, risks: Sequence[Mapping[str, Any]]) -> None:
+        """Write the risks of all components back, as the measurement `risk` (`twin.telemetry.influx_posts`)."""
+        self._post(risk_lines(self._site, at_ms, risks))
+
+    def write_sync(
+        self, at_ms: int, rows: Sequence[Mapping[str, Any]], *, in_sync: bool, age_s: float | None
+    ) -> None:
+        """Write how well the twin follows, as the measurement `sync` (`twin.telemetry.influx_posts`)."""
+        refused = sum(self._refused.values())
+        self._post(sync_lines(self._site, at_ms, rows, in_sync=in_sync, age_s=age_s, refused=refused))
+
+    def _post(self, lines: list[str]) -> None:
+        # Not readings: they count as none in the account.
+        for start in range(0, len(lines), LINES_PER_BLOCK):
+            self._writer.send("".join(lines[start : start + LINES_PER_BLOCK]).encode(), 0)
 
     def read(
         self, components: Sequence[str] | None, channels: Sequence[str] | None, start_ms: int, end_ms: int
@@ -138,7 +146,7 @@ class InfluxStore:
 
     def _kinds_of(self, components: set[str] | None) -> list[str]:
         """The measurements that hold these components, or all that hold readings."""
-        listed = [row[0] for series in self._query.series("SHOW MEASUREMENTS") for row in series["values"]]
+        listed = [row["name"] for row in self._query.records("SHOW MEASUREMENTS")]
         if not listed:
             self._query.check()
         there = [kind for kind in listed if kind not in _NOT_KINDS and name_ok(kind)]
@@ -149,9 +157,7 @@ class InfluxStore:
 
     def _fields(self, kind: str) -> list[str]:
         """The channels of a measurement; fields of other types or names are none of ours."""
-        rows = [
-            row for series in self._query.series(f"SHOW FIELD KEYS FROM {quoted(kind)}") for row in series["values"]
-        ]
+        rows = [(r["fieldKey"], r["fieldType"]) for r in self._query.records(f"SHOW FIELD KEYS FROM {quoted(kind)}")]
         return sorted(name for name, of in rows if of == "float" and name_ok(name) and not name.endswith("_ok"))
 
     def _where(self, kind: str, components: set[str] | None, start_ms: int, end_ms: int) -> str:
@@ -169,15 +175,15 @@ class InfluxStore:
         for field in self._fields(kind):
             if channel in (None, field):
                 statement = f'SELECT last({quoted(field)}) FROM {quoted(kind)} WHERE "site" = {text(self._site)}'
-                for series in self._query.series(f'{statement} GROUP BY "component"'):
-                    time_ms, value = series["values"][0]
-                    yield int(time_ms), series["tags"]["component"], field, float(value)
+                for row in self._query.records(f'{statement} GROUP BY "component"'):
+                    if row["last"] is not None:
+                        yield int(row["time"]), row["component"], field, float(row["last"])
 
     def components(self) -> list[str]:
         names: set[str] = set()
         for kind in self._kinds_of(None):
             statement = f'SHOW TAG VALUES FROM {quoted(kind)} WITH KEY = "component" WHERE "site" = {text(self._site)}'
-            names.update(row[1] for series in self._query.series(statement) for row in series["values"])
+            names.update(row["value"] for row in self._query.records(statement))
         return sorted(names)
 
     def oldest_ms(self) -> int | None:
@@ -185,7 +191,7 @@ class InfluxStore:
         for kind in self._kinds_of(None):
             for field in self._fields(kind):
                 statement = f'SELECT first({quoted(field)}) FROM {quoted(kind)} WHERE "site" = {text(self._site)}'
-                times += [int(series["values"][0][0]) for series in self._query.series(statement)]
+                times += [int(row["time"]) for row in self._query.records(statement) if row["first"] is not None]
         return min(times, default=None)
 
     def events(self, start_ms: int, end_ms: int) -> list[Event]:
@@ -193,8 +199,8 @@ class InfluxStore:
             f'SELECT "component", "type", "code", "text" FROM "event" '
             f'WHERE "site" = {text(self._site)} AND {_span(start_ms, end_ms)}'
         )
-        rows = [row for series in self._query.series(statement) for row in series["values"]]
-        found = [Event(int(time_ms), name, of, code or "", said) for time_ms, name, of, code, said in rows]
+        rows = self._query.records(statement)
+        found = [Event(int(r["time"]), r["component"], r["type"], r["code"] or "", r["text"]) for r in rows]
         return sorted(found, key=lambda event: (event.time_ms, event.component, event.type, event.code))
 
     def tail(self, cursor: int) -> tuple[Batch, int]:
@@ -223,13 +229,14 @@ class InfluxStore:
         """Count and keep aside in this process; a channel written before is marked as invalid in the database."""
         self._refused.update(refusal.reason for refusal in refusals)
         self._aside.extend(refusals)
-        marks = [
-            f"{self._head_of(r.component)} {r.channel}_ok=0 {r.time_ms}000000"
-            for r in refusals
-            if (r.component, r.channel) in self._written and 0 <= r.time_ms <= LATEST_MS
-        ]
-        if marks:
-            self._writer.send(marks, 0)
+        with self._building:
+            marks: dict[int, list[str]] = {}
+            for refusal in refusals:
+                marked = self._lines.invalid_line(refusal)
+                if marked:
+                    marks.setdefault(marked[0], []).append(marked[1])
+            for lane, lines in marks.items():
+                self._writer.send("".join(lines).encode(), 0, lane)
 
     def refused(self) -> dict[str, int]:
         return dict(self._refused)
@@ -250,7 +257,7 @@ class InfluxStore:
         return Dropped()
 
     def flush(self) -> None:
-        self._writer.settle()
+        self._writer.drain()
 
     def close(self) -> None:
         self._writer.close()
@@ -272,16 +279,16 @@ def _span(start_ms: int, end_ms: int) -> str:
 
 def _event_line(event: Event, site: str) -> str:
     code = f",code={event.code}" if event.code else ""
-    said = event.text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'event{code},component={event.component},site={site},type={event.type} text="{said}" {event.time_ms}000000'
+    head = f"event{code},component={event.component},site={site},type={event.type}"
+    return f"{head} text={quoted_text(event.text)} {event.time_ms}000000\n"
 
 
-def _check_names(site: str, database: str, kind_of: Mapping[str, str]) -> None:
-    bad = [name for name in (site, database, *set(kind_of.values())) if not name_ok(name)]
-    if bad or "/" in database or any(kind in _NOT_KINDS or kind.startswith("#") for kind in kind_of.values()):
+def _check_names(site: str, kind_of: Mapping[str, str]) -> None:
+    bad = [name for name in (site, *set(kind_of.values())) if not name_ok(name)]
+    if bad or any(kind in _NOT_KINDS or kind.startswith("#") for kind in kind_of.values()):
         raise ConfigError(
             where="[store]",
-            found=f"site {site!a}, database {database!a}, kinds {sorted(set(kind_of.values()))}",
+            found=f"site {site!a}, kinds {sorted(set(kind_of.values()))}",
             allowed="letters, digits, _ and -; no kind called event, risk or sync",
             cure="rename it",
         )

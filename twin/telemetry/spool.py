@@ -1,23 +1,38 @@
 """Line protocol on disk: what was accepted and is not yet known to be in the database.
 
-One file per block, `<number>.lp`, written whole under another name first. Its first line is a comment, which InfluxDB
-skips, so that the database client's callbacks can say which blocks they speak of: `# block <number> <readings>`.
-Numbers only rise while files are there, so their order is the order of writing. Several processes may share a folder:
-a block that two of them send is stored once, since the same series and time is the same reading.
+One file per block, `<number>.lp`, written whole under another name first. Its first line is a comment that says what
+it holds: `# block <number> <readings> <lane>`. Numbers only rise while files are there, so their order is the order of
+writing. Several processes may share a folder: a block that two of them send is stored once, since the same series and
+time is the same reading. What a process was writing when it died was acknowledged to nobody and is swept away.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
-_HEAD = re.compile(rb"^# block (\d{12}) (\d+)$", re.MULTILINE)
+_HEAD = re.compile(rb"# block (\d{12}) (\d+)(?: (\d+))?\n")
+_LONGEST_HEAD = 80
+
+# `rejected.txt` is kept to this size; the older half then stands in `rejected.old.txt`.
+REJECTED_BYTES = 16 << 20
 
 
-def blocks_in(data: bytes) -> list[tuple[int, int]]:
-    """(number, readings) of every block in data that holds one or more of them."""
-    return [(int(number), int(readings)) for number, readings in _HEAD.findall(data)]
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A block that lies in the spool: its number, how many readings it holds, its lane."""
+
+    number: int
+    readings: int
+    lane: int = 0
+
+
+def body_of(data: bytes) -> bytes:
+    """The lines of a block's file, without the comment in front."""
+    head = _HEAD.match(data)
+    return data[head.end() :] if head else data
 
 
 class Spool:
@@ -26,28 +41,31 @@ class Spool:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._sweep()
         self._last = max(self.numbers(), default=0)
 
-    def put(self, lines: list[str], readings: int) -> tuple[int, bytes]:
-        """Keep lines as a new block; its number and its bytes as they are to be sent."""
+    def put(self, data: bytes, readings: int, lane: int = 0) -> Kept:
+        """Keep lines as a new block. Raises OSError (a full disk, say); then nothing is kept."""
         while True:
             self._last += 1
-            data = f"# block {self._last:012d} {readings}\n{chr(10).join(lines)}\n".encode()
-            unfinished = self.folder / f"{self._last:012d}.{os.getpid()}.part"
-            unfinished.write_bytes(data)
+            number = self._last
+            unfinished = self.folder / f"{number:012d}.{os.getpid()}.part"
             try:
+                with unfinished.open("wb") as file:
+                    file.write(b"# block %012d %d %d\n" % (number, readings, lane))
+                    file.write(data)
                 # A link, unlike a rename, fails when another process has taken the number.
-                os.link(unfinished, self._path(self._last))
+                os.link(unfinished, self._path(number))
             except FileExistsError:
                 continue
             finally:
-                unfinished.unlink()
-            return self._last, data
+                unfinished.unlink(missing_ok=True)
+            return Kept(number, readings, lane)
 
     def get(self, number: int) -> bytes | None:
-        """The bytes of a block, or None when it is gone."""
+        """The lines of a block, or None when it is gone."""
         try:
-            return self._path(number).read_bytes()
+            return body_of(self._path(number).read_bytes())
         except FileNotFoundError:
             return None
 
@@ -59,14 +77,36 @@ class Spool:
         """The numbers of all blocks kept, oldest first."""
         return sorted(int(path.stem) for path in self.folder.glob("*.lp") if path.stem.isdigit())
 
+    def kept(self) -> list[Kept]:
+        """All blocks kept, oldest first; only their heads are read."""
+        found = []
+        for number in self.numbers():
+            try:
+                with self._path(number).open("rb") as file:
+                    head = _HEAD.match(file.read(_LONGEST_HEAD))
+            except FileNotFoundError:
+                continue
+            found.append(Kept(number, int(head[2]), int(head[3] or 0)) if head else Kept(number, 0))
+        return found
+
     def readings(self) -> int:
         """How many readings lie here."""
-        return sum(readings for number in self.numbers() for _, readings in blocks_in(self.get(number) or b""))
+        return sum(block.readings for block in self.kept())
 
     def set_aside(self, line: str, reason: str) -> None:
         """Keep a line that the database will never take, with its reason, in `rejected.txt`."""
-        with (self.folder / "rejected.txt").open("a", encoding="utf-8") as file:
+        path = self.folder / "rejected.txt"
+        if path.exists() and path.stat().st_size > REJECTED_BYTES:
+            path.replace(path.with_name("rejected.old.txt"))
+        with path.open("a", encoding="utf-8") as file:
             file.write(f"# {' '.join(reason.split())[:300]}\n{line}\n")
+
+    def _sweep(self) -> None:
+        """Remove what processes that are gone had not finished writing."""
+        for path in self.folder.glob("*.part"):
+            writer = path.suffixes[0].lstrip(".") if len(path.suffixes) == 2 else ""
+            if writer.isdigit() and not Path(f"/proc/{writer}").exists():
+                path.unlink(missing_ok=True)
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:012d}.lp"
