@@ -63,7 +63,7 @@ class Lane:
     def settled(self, begun: int, timeout_s: float) -> bool:
         """Wait until nothing is queued, or until an attempt after the first `begun` has failed; True if all is sent."""
         with self._change:
-            self._change.wait_for(lambda: not self._queue or self._failed > begun, timeout_s)
+            self._change.wait_for(lambda: not self._queue or self._failed > begun or self._stopping, timeout_s)
             return not self._queue
 
     def stop(self, timeout_s: float) -> None:
@@ -96,7 +96,8 @@ class Lane:
                 self._change.wait_for(lambda: self._stopping or self._hurry, pause_s)
 
     def _group(self) -> list[Waiting]:
-        group, size = [], 0
+        group: list[Waiting] = []
+        size = 0
         for block in self._queue:
             size += UNREAD_BYTES if block.data is None else len(block.data)
             if group and (size > GROUP_BYTES or len(group) >= GROUP_BLOCKS):

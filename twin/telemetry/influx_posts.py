@@ -1,10 +1,10 @@
 """What the worker writes back for dashboards: measurements `risk` and `sync`, floats and strings, in nanoseconds.
 
-    risk,component=<id>,kind=<kind>,site=<site> p_fail_3600s=0.02,ttf_q50_s=86400,act=0,unknown=0,age_s=4,tier="lstm",...
+    risk,component=<id>,kind=<kind>,site=<site> p_fail_3600s=0.02,ttf_q50_s=86400,act=0,unknown=0,age_s=4,tier="lstm"
     sync,channel=<kind.channel>,horizon_s=<s>,site=<site> rmse=0.21,nmbe=...,in_sync=1,age_s=4,refused=0
 
-Tags name what a panel groups by; tier and model are strings, so that a component stays one series when they change. What
-is unknown is left out, never written as 0. Yes and no are 1 and 0.
+Tags name what a panel groups by; tier and model are strings, so that a component stays one series when they change.
+What is unknown is left out, never written as 0. Yes and no are 1 and 0.
 """
 
 from __future__ import annotations

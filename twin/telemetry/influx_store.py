@@ -2,7 +2,8 @@
 
 A reading is a point of the measurement named after the component's kind, with tags `site` and `component`, one float
 field per channel, in nanoseconds; `<channel>_ok` says where a channel turned invalid or valid again
-(`twin.telemetry.influx_lines`), so that a sensor that turns NaN does not just vanish. Events are points of the measurement `event`, with tags `component`, `type`, `code` and a field `text`.
+(`twin.telemetry.influx_lines`), so that a sensor that turns NaN does not just vanish. Events are points of the
+measurement `event`, with tags `component`, `type`, `code` and a field `text`.
 
 `tail` has no arrival order to follow, so it asks again for a window before its cursor and hands out what it has not
 handed out yet. Its rule: a reading later than OVERLAP_MS behind the site's clock is missed by `tail` (never by
@@ -117,9 +118,7 @@ class InfluxStore:
         """Write the risks of all components back, as the measurement `risk` (`twin.telemetry.influx_posts`)."""
         self._post(risk_lines(self._site, at_ms, risks))
 
-    def write_sync(
-        self, at_ms: int, rows: Sequence[Mapping[str, Any]], *, in_sync: bool, age_s: float | None
-    ) -> None:
+    def write_sync(self, at_ms: int, rows: Sequence[Mapping[str, Any]], *, in_sync: bool, age_s: float | None) -> None:
         """Write how well the twin follows, as the measurement `sync` (`twin.telemetry.influx_posts`)."""
         refused = sum(self._refused.values())
         self._post(sync_lines(self._site, at_ms, rows, in_sync=in_sync, age_s=age_s, refused=refused))

@@ -89,7 +89,8 @@ class InfluxWriter:
     def drain(self, timeout_s: float = SETTLE_S) -> bool:
         """Try at once to send all that waits; False when something still does after one more attempt."""
         begun = [lane.hurry() for lane in self._lanes]
-        return all([lane.settled(n, timeout_s) for lane, n in zip(self._lanes, begun, strict=True)])
+        settled = [lane.settled(n, timeout_s) for lane, n in zip(self._lanes, begun, strict=True)]
+        return all(settled)
 
     def delivery(self) -> Delivery:
         """The account so far: sent == stored + spooled + rejected."""
