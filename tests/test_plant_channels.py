@@ -23,6 +23,7 @@ from plant.channels import (
 from plant.errors import ConfigError, TelemetryError
 from plant.site import KINDS
 from plant.workload import JOB_CLASSES, job_class, shed_order
+from twin.telemetry.store import channel_ok
 
 WANTED = tuple(
     """
@@ -32,7 +33,10 @@ ups.load_frac ups.battery_frac psu.power_in_kw psu.ok link.errors hall.hot_c fee
 region.carbon_kgco2_per_kwh
 """.split()  # noqa: SIM905
 )
-ENDING = {"C": "_c", "kW": "_kw", "kPa": "_kpa", "fraction": "_frac", "kgCO2/kWh": "_kgco2_per_kwh"}
+ENDING = {
+    "C": "_c", "kW": "_kw", "kPa": "_kpa", "fraction": "_frac", "kgCO2/kWh": "_kgco2_per_kwh", "V": "_v", "A": "_a",
+    "Hz": "_hz", "MHz": "_mhz", "rpm": "_rpm", "s": "_s", "L/min": "_lpm",
+}  # fmt: skip
 
 
 def row_name(row: Channel) -> str:
@@ -53,6 +57,8 @@ def test_every_row_keeps_the_rules(row: Channel) -> None:
     assert row.low < row.high
     assert 0 < row.cadence_s <= 3600
     assert row.meaning == row.meaning.strip() != ""
+    assert row.typical is None or row.low <= row.typical[0] < row.typical[1] <= row.high
+    assert channel_ok(row.name), "a store takes it"
     assert row.name.endswith(ENDING.get(row.unit, "")), "the name carries the unit"
     assert set(row.aliases) <= set(SOURCES)
     assert all(names and all(names) for names in row.aliases.values())
@@ -64,7 +70,7 @@ def test_keys_are_unique_and_grouped_by_kind() -> None:
     assert len(keys) == len(set(keys))
     kinds = [row.kind for row in CHANNELS]
     assert kinds == sorted(kinds, key=kinds.index)
-    assert [row.name for row in channels_of("feed")] == ["ok", "power_kw"]
+    assert [row.name for row in channels_of("feed")] == ["ok", "power_kw", "voltage_v", "frequency_hz"]
     assert channels_of("unicorn") == ()
 
 
