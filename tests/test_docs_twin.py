@@ -43,7 +43,7 @@ from twin import (
     sags,
     state,
 )
-from twin.sync import synchronise as sync
+from twin.sync import lateness
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "twin.md").read_text(encoding="utf-8")
 
@@ -85,7 +85,7 @@ SAID: list[tuple[str, list[str]]] = [
             f"| {SPREAD.node_power_frac} | node power",
             f"| {SPREAD.node_stop_k:g} K | stop temperature",
             f"| {ensemble.FOULING_K} K | fouling",
-            f"older than {sync.LATE_MS // 1000} s",
+            f"older than {lateness.LATE_MS // 1000} s",
         ],
     ),
     ("Power of a node", [f"`concave_frac` $k$ = {default(NodeType, 'concave_frac')}"]),

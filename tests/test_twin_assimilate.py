@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from twin.sync.assimilate import Observed, inflate, update
+from twin.sync.assimilate import Observed, update
+from twin.sync.inflate import inflate
 
 Array = NDArray[np.float64]
 variances = st.floats(1e-3, 1e3)

@@ -13,7 +13,8 @@ from twin.engine import Engine, run
 from twin.ensemble import make_state
 from twin.flows import stored_heat_kj
 from twin.nodephase import FAILED, HEALTHY, ON, SPENT, STOPPED
-from twin.sync.synchronise import LATE_MS, Synchroniser
+from twin.sync.lateness import LATE_MS
+from twin.sync.synchronise import Synchroniser
 from twin.telemetry.store import Batch
 
 PLENUM = SITE.hall_plenum_kj_per_k
@@ -258,7 +259,8 @@ def test_perfect_sensors_give_the_true_flags_at_once():
 
 
 def sensors_of(site: Site) -> set[tuple[str, str]]:
-    return set(Synchroniser(site).place)
+    names = Synchroniser(site).names
+    return {(names.ids[i], names.keys[k][1]) for i, k in enumerate(names.key_of)}
 
 
 def test_every_sensor_of_the_twin_is_a_channel_of_the_table():

@@ -12,10 +12,9 @@ from plant import cooling, streams
 from plant.site import Site
 from twin.derived import Derived
 from twin.electricity import ups_loads
-from twin.layout import segment_sum
 from twin.nodephase import ON
 from twin.telemetry.store import Batch
-from twin.waterside import water_flow_frac
+from twin.waterside import chiller_power_kw, water_flow_frac
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -49,15 +48,6 @@ def _loop_return_c(d: Derived) -> Array:
     s = d.state
     design = np.array([max(d.site.hall_design_kw[h].sum(), 1.0) for h in d.layout.loop_halls])
     return np.asarray(s.loop_supply_c[0] + 6.0 * s.loop_heat_kw[0] / design)
-
-
-def _chiller_power_kw(d: Derived) -> Array:
-    """Each running chiller draws its share of its loop's electricity."""
-    s, site = d.state, d.site
-    running = np.where(s.chiller_phase[0] == 0, s.chiller_capacity_kw[0], 0.0)
-    total = np.maximum(segment_sum(running[None, :], d.layout.loop_chillers)[0], 1e-9)
-    share = running / total[site.chiller_loop]
-    return np.asarray(d.loop_taken_kw[0][site.chiller_loop] * share / np.maximum(s.chiller_cop[0], 1.0))
 
 
 def _fan_frac(d: Derived) -> Array:
@@ -99,7 +89,7 @@ GROUPS: tuple[Group, ...] = (
     Group("cdu", "running", 15, "", lambda d: (d.state.cdu_off[0] == 0).astype(np.float64)),
     Group("cdu", "coolant_c", 15, "k", lambda d: d.state.cdu_coolant_c[0]),
     Group("chiller", "running", 15, "", lambda d: (d.state.chiller_phase[0] == 0).astype(np.float64)),
-    Group("chiller", "power_kw", 30, "rel", _chiller_power_kw),
+    Group("chiller", "power_kw", 30, "rel", lambda d: chiller_power_kw(d)[0]),
     Group("cooling_unit", "running", 30, "", lambda d: d.state.unit_running[0].astype(np.float64)),
     Group("cooling_unit", "supply_c", 30, "k", lambda d: d.state.hall_supply_c[0][d.site.unit_hall]),
     Group("cooling_unit", "fan_frac", 30, "rel", _fan_frac),

@@ -89,6 +89,15 @@ def pump_power_kw(d: Derived) -> Array:
     return np.where(plant.loop_pumps > 0, full_kw * share, full_kw)
 
 
+def chiller_power_kw(d: Derived) -> Array:
+    """Return what each chiller drew in the last step (M, K) [kW]: running ones share the heat of their loop."""
+    s, of = d.state, d.site.chiller_loop
+    running = np.where(s.chiller_phase == CHILLER_ON, s.chiller_capacity_kw, 0.0)
+    total = np.maximum(segment_sum(running, d.layout.loop_chillers), 1e-9)
+    taken_kw = (d.loop_taken_kw / total).take(of, axis=1) * running
+    return np.asarray(taken_kw / np.maximum(s.chiller_cop, 1.0))
+
+
 def _free_cooling_kw(d: Derived, heat_kw: Array, outdoor_c: Array, flow_frac: Array) -> Array:
     """Return the heat that free cooling could take from each loop [kW]."""
     plant, supply_c = d.site.cooling, d.state.loop_supply_c

@@ -1,39 +1,99 @@
 """Ensemble Kalman update over the member axis, local to each component: serial, deterministic, without random numbers.
 
 The square-root form of Whitaker and Hamill (2002): the mean moves by the gain, deviations shrink by a share of it. One
-scalar observation per component at a time; components do not see each other.
+scalar observation per component at a time; components do not see each other. A covariance between 32 members has a
+sampling error of its own (a correlation of 0.18 out of nothing): that of a parameter counts only as far as its
+correlation stands out of it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Places = NDArray[np.intp]
 
-FLAT_FRAC = 1e-6  # a spread below this share of the least one is rounding, with no direction worth scaling
+TINY = 1e-300
 
 
 @dataclass(frozen=True)
 class Observed:
-    """Readings of one channel: values (C,), which are present (C,), error variance, model noise (one or (C,))."""
+    """Readings of one channel: values (C,), which are present (C,), error variance and model noise (one or (C,))."""
 
     value: Array
     present: NDArray[np.bool_]
-    error_var: float
+    error_var: float | Array
     noise_var: float | Array = 0.0
 
 
-@dataclass(frozen=True)
-class Innovation:
+class Innovation(NamedTuple):
     """What the readings said against the ensemble: difference of means (C,), ensemble variance (C,)."""
 
     difference: Array
     variance: Array
+
+
+class Correction(NamedTuple):
+    """One round of observations, ready to be applied to any array: deviations (M, C), the rest (C,)."""
+
+    deviation: Array
+    difference: Array
+    variance: Array
+    total: Array
+    shrink: Array
+    noise_gain: Array
+
+    @classmethod
+    def of(cls, predicted: Array, observed: Observed) -> Correction:
+        """The correction that follows from a prediction (M, C) and what was observed."""
+        mean = predicted.mean(axis=0)
+        deviation = predicted - mean
+        divisor = max(len(predicted) - 1, 1)
+        variance = np.einsum("mc,mc->c", deviation, deviation) / divisor
+        total = variance + observed.noise_var + observed.error_var
+        difference = np.where(observed.present, observed.value - mean, 0.0)
+        shrink = observed.present / (1.0 + np.sqrt(observed.error_var / np.maximum(total, TINY)))
+        return cls(deviation, difference, variance, total, shrink, np.asarray(observed.noise_var / total))
+
+    def take(self, at: Places) -> Correction:
+        """The same for other components, each the one behind it: a chiller takes that of its loop."""
+        return Correction(
+            self.deviation[:, at], self.difference[at], self.variance[at], self.total[at], self.shrink[at],
+            _at(self.noise_gain, at),
+        )  # fmt: skip
+
+    def apply(self, array: Array, *, doubtful: bool = False) -> None:
+        """Move an array (M, C) by its covariance with the prediction, in place; doubtful: less its sampling error."""
+        divisor = max(len(array) - 1, 1)
+        spread = array - array.mean(axis=0)
+        covariance = np.einsum("mc,mc->c", spread, self.deviation) / divisor
+        gain = covariance / np.maximum(self.total, TINY)
+        if doubtful:
+            own = np.einsum("mc,mc->c", spread, spread) / divisor
+            gain *= confidence(covariance, own * self.variance, len(array))
+        array -= self.shrink * gain * self.deviation
+        array += gain * self.difference
+
+    def push(self, array: Array, per_unit: float | Array = 1.0) -> None:
+        """Move an array, the observed quantity itself, by the share of the model noise."""
+        array += self.noise_gain * self.difference * per_unit
+
+
+def confidence(covariance: Array, variances: Array, members: int) -> Array:
+    """Return how much of a sample covariance to believe (C,), 0..1: the adjusted coefficient of determination.
+
+    With r the sample correlation of M members, 1 - (1 - r^2)(M - 1)/(M - 2) over r^2: 0 up to r^2 = 1/(M - 1), which
+    chance alone gives, 1 for r = 1. variances: the product of both (C,).
+    """
+    if members < 4:
+        return np.ones_like(covariance)
+    r2 = np.minimum(covariance * covariance / np.maximum(variances, TINY), 1.0)
+    sure = 1.0 - (1.0 - r2) * (members - 1) / (members - 2)
+    return np.asarray(np.clip(sure / np.maximum(r2, TINY), 0.0, 1.0))
 
 
 def update(predicted: Array, observed: Observed, own: list[Array], linked: list[Array]) -> Innovation:
@@ -42,46 +102,13 @@ def update(predicted: Array, observed: Observed, own: list[Array], linked: list[
     `own` are the observed quantity itself: they also follow the model noise, so that an ensemble without spread still
     listens. `linked` move by their covariance with the prediction alone. Missing readings move nothing.
     """
-    mean = predicted.mean(axis=0)
-    deviation = predicted - mean
-    divisor = max(len(predicted) - 1, 1)
-    variance = (deviation * deviation).sum(axis=0) / divisor
-    total = variance + observed.noise_var + observed.error_var
-    difference = np.where(observed.present, observed.value - mean, 0.0)
-    shrink = observed.present / (1.0 + np.sqrt(observed.error_var / np.maximum(total, 1e-300)))
+    correction = Correction.of(predicted, observed)
     for array in (*own, *linked):
-        spread = array - array.mean(axis=0)
-        gain = (spread * deviation).sum(axis=0) / divisor / total
-        array -= shrink * gain * deviation
-        array += gain * difference
+        correction.apply(array)
     for array in own:
-        array += observed.noise_var / total * difference
-    return Innovation(difference, variance)
+        correction.push(array)
+    return Innovation(correction.difference, correction.variance)
 
 
-def inflate(array: Array, least_sd: float) -> None:
-    """Widen each component's spread (M, C) to a least standard deviation, in place; an ensemble of one has none.
-
-    Members that have become equal (clipped at a bound) are spread anew by their place in the ensemble: scaling nothing
-    gives nothing, and a parameter without spread would never listen again.
-    """
-    members = len(array)
-    if members < 2:
-        return
-    mean = array.mean(axis=0)
-    sd = array.std(axis=0)
-    flat = sd <= FLAT_FRAC * least_sd
-    factor = np.where(~flat & (sd < least_sd), least_sd / np.where(flat, 1.0, sd), 1.0)
-    array[...] = mean + (array - mean) * factor
-    if flat.any():
-        which = np.flatnonzero(flat)
-        # neighbours begin at different places, so that their deviations do not all point the same way
-        place = (np.arange(members)[:, None] + which[None, :]) % members
-        array[:, which] = mean[which] + least_sd * _quantiles(members)[place]
-
-
-@lru_cache(maxsize=16)
-def _quantiles(members: int) -> Array:
-    """Return standard-normal quantiles, one per member, with mean 0 and standard deviation 1."""
-    z = np.array([NormalDist().inv_cdf((i + 0.5) / members) for i in range(members)])
-    return np.asarray((z - z.mean()) / z.std())
+def _at(values: Array, at: Places) -> Array:
+    return values[at] if values.ndim else values

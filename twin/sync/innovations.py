@@ -1,0 +1,91 @@
+"""How well a channel is followed: statistics of innovations, what was read less what had been predicted.
+
+All forget with a time constant of about 50 rounds. A filter that is what it takes itself for has a mean near 0, a mean
+square near the expected one (chi-square 1 a reading) and innovations that know nothing of each other (lag-1
+correlation 0).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Places = NDArray[np.int64]
+
+OUT_OF_SYNC_SIGMAS = 3.0  # mean |innovation| over its expected size above which the twin is out of sync
+MEMORY = 0.98
+JUMP_SIGMAS = 5.0
+
+
+@dataclass
+class Following:
+    """Running means over the rounds of one channel, each round the mean over the sensors that spoke."""
+
+    last: Array  # newest reading of each sensor, nan before its first
+    scaled: Array = field(init=False)
+    """Newest innovation of each over its expected size, nan before its first."""
+    n: int = 0
+    mean: float = 0.0
+    residual2: float = 0.0
+    persistence2: float = 0.0
+    expected2: float = 0.0
+    nis: float = 0.0
+    lag1: float = 0.0
+    pairs: int = 0
+
+    def __post_init__(self) -> None:
+        """No innovation yet."""
+        self.scaled = np.full_like(self.last, np.nan)
+
+    def note(self, at: Places, value: Array, difference: Array, expected: Array, known: NDArray[np.bool_]) -> None:
+        """Take one round of innovations of the sensors `at`, judged where they had spoken before (`known`).
+
+        expected: variance of the difference. Persistence says nothing about a first reading, so the twin is not judged
+        by it either. A single jump (a fault) counts for a bounded amount: only a divergence that lasts is the twin's.
+        """
+        if known.any():
+            some, most = difference[known], expected[known]
+            squared = np.minimum(some**2, JUMP_SIGMAS**2 * most)
+            self.mean = _blend(self.n, self.mean, float(some.mean()))
+            self.residual2 = _blend(self.n, self.residual2, float(np.mean(squared)))
+            self.expected2 = _blend(self.n, self.expected2, float(np.mean(most)))
+            self.nis = _blend(self.n, self.nis, float(np.mean(squared / np.maximum(most, 1e-300))))
+            change = (value - self.last[at])[known]
+            self.persistence2 = _blend(self.n, self.persistence2, float(np.mean(change**2)))
+            self._correlate(at[known], some / np.sqrt(np.maximum(most, 1e-300)))
+            self.n += 1
+        self.last[at] = value
+
+    def _correlate(self, at: Places, scaled: Array) -> None:
+        before = self.scaled[at]
+        both = np.isfinite(before)
+        if both.any():
+            product = float(np.mean(np.clip(scaled[both] * before[both], -(JUMP_SIGMAS**2), JUMP_SIGMAS**2)))
+            self.lag1 = _blend(self.pairs, self.lag1, product)
+            self.pairs += 1
+        self.scaled[at] = scaled
+
+    def row(self) -> dict[str, float | int]:
+        """Return the statistics: root mean squares, mean, chi-square a reading, lag-1 correlation, rounds."""
+        return {
+            "rmse": self.residual2**0.5,
+            "persistence_rmse": self.persistence2**0.5,
+            "expected": self.expected2**0.5,
+            "mean": self.mean,
+            "sd": max(self.residual2 - self.mean**2, 0.0) ** 0.5,
+            "chi2": self.nis,
+            "lag1": self.lag1 / self.nis if self.nis > 0.0 else 0.0,
+            "n": self.n,
+        }
+
+    def lost(self) -> bool:
+        """Tell whether what is read stays far from what is predicted."""
+        return self.n > 3 and self.residual2 > OUT_OF_SYNC_SIGMAS**2 * self.expected2
+
+
+def _blend(n: int, old: float, new: float) -> float:
+    keep = min(MEMORY, n / (n + 1.0))
+    return keep * old + (1.0 - keep) * new
