@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     site = typer.Typer(help="What a site file describes.", rich_markup_mode=None)
     site.command("check")(site_check)
     site.command("explain")(site_explain)
+    site.command("import")(site_import)
     incidents = typer.Typer(help="Incidents that can be replayed.", rich_markup_mode=None)
     for name, verb in (("list", incidents_list), ("show", incidents_show), ("check", incidents_check)):
         incidents.command(name)(verb)
@@ -65,6 +66,57 @@ def site_explain(
     """
     ask = Ask("site explain", {"file": file, "component": component}, seed, json, debug)
     return front.run(ask, "verbs.site_explain", lambda verb: verb.run(file, component))
+
+
+def site_import(
+    file: Annotated[str, typer.Argument(metavar="LIST", help="scontrol show node, sinfo --json, slurm.conf, or CSV.")],
+    out: Annotated[str, typer.Option("--out", help="Site file to write.", show_default="LIST.toml")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that exists.")] = False,
+    column: Annotated[
+        str, typer.Option("--column", help="Column that names the node; its names may repeat (telemetry, Parquet).")
+    ] = "",
+    name: Annotated[str, typer.Option("--name", help="Name of the site.", show_default="that of the file")] = "",
+    region: Annotated[str, typer.Option("--region", help="Name of its region, where the list has none.")] = "site",
+    rack_from: Annotated[
+        str,
+        typer.Option(
+            "--rack-from",
+            help="Where a node's rack is read: feature:REGEX or name:REGEX, such as"
+            " 'feature:rack(\\d+)'. Default: column or features called rack.",
+        ),
+    ] = "",
+    hall_from: Annotated[str, typer.Option("--hall-from", help="Where its hall is read, in the same words.")] = "",
+    nodes_per_rack: Annotated[
+        int, typer.Option("--nodes-per-rack", min=0, max=256, help="Nodes to a rack where no rack is known; 0: 12 kW.")
+    ] = 0,
+    pue: Annotated[
+        float | None,
+        typer.Option("--pue", min=1.0, max=3.0, help="PUE of the site, a ratio.", show_default="as drafted"),
+    ] = None,
+    types: Annotated[
+        list[str] | None,
+        typer.Option("--type", help="PATTERN=TYPE: nodes whose name, type or feature matches are of a shipped type."),
+    ] = None,
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Make a site file from a scheduler's node list or a table of nodes; what it does not say is assumed and printed.
+
+    Powers in kW (or W where a column's name ends in w). Never writes over a file without --force.
+
+    \b
+    Example:
+      foretwin site import nodes.txt --rack-from 'feature:rack(\\d+)' --pue 1.4
+      foretwin site import inventory.csv --type 'hgx=dgx-h100' --out hall.toml
+      foretwin site import sensors.parquet --column node
+    """
+    asked = {
+        "file": file, "out": out, "force": force, "column": column, "name": name, "region": region,
+        "rack_from": rack_from, "hall_from": hall_from, "nodes_per_rack": nodes_per_rack, "pue": pue,
+        "types": tuple(types or ()),
+    }  # fmt: skip
+    return front.run(Ask("site import", asked, seed, json, debug), "verbs.site_import", lambda verb: verb.run(**asked))
 
 
 def incidents_list(seed: Seed = 0, json: Json = False, debug: Debug = False) -> int:
