@@ -10,6 +10,7 @@ import numpy as np
 
 from recovery.loop import Worker
 from twin.board import Board
+from twin.telemetry.store import WritesBack
 
 TREND_EVERY_MS = 60_000
 TREND_POINTS = 720
@@ -53,11 +54,16 @@ class Trend:
 
 @dataclass
 class Poster:
-    """Posts the worker's view; `fixed` are the parts of the status that do not change."""
+    """Posts the worker's view; `fixed` are the parts of the status that do not change.
+
+    back: a store that keeps risks and sync for dashboards, or None.
+    """
 
     board: Board
     fixed: dict[str, Any]
     trend: Trend = field(default_factory=Trend)
+    back: WritesBack | None = None
+    _back_risks: Any = field(default=None, init=False)
 
     def status(self, worker: Worker, now_ms: int, wall_ms: int, clock: str) -> dict[str, Any]:
         """Return the status posting."""
@@ -90,6 +96,19 @@ class Poster:
             },
             now_ms,
         )
+
+        self._write_back(worker, now_ms)
+
+    def _write_back(self, worker: Worker, now_ms: int) -> None:
+        """Give risks and sync to the store; risks only when they have been put into words anew."""
+        if self.back is None:
+            return
+        in_sync, _ = worker.twin.sync.in_sync()
+        rows, age_s = worker.twin.sync.report(), worker.watch.worst_age_s(now_ms)
+        self.back.write_sync(now_ms, rows, in_sync=in_sync, age_s=age_s)
+        if worker.watch.risks is not self._back_risks:
+            self._back_risks = worker.watch.risks
+            self.back.write_risks(now_ms, [risk.as_dict() for risk in worker.watch.risks])
 
     def beat(self, worker: Worker, now_ms: int, wall_ms: int, clock: str) -> None:
         """Say that the worker lives, nothing else."""

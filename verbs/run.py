@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +29,7 @@ from recovery.plant_port import WorkOrderPlant, open_orders
 from scheduler.simulated import SimulatedScheduler
 from twin.board import Board
 from twin.telemetry.retention import Keep
+from twin.telemetry.store import WritesBack
 from verbs import settings as config_file
 from verbs.boardposts import Poster
 from verbs.livework import SNAPSHOT_EVERY_MS, Say, Teller, keep_twin, shipped_scorer, start_worker
@@ -98,7 +99,7 @@ class LiveWorker:
         """Open store, ledger, scheduler and board; go on where an earlier worker stopped."""
         told, home = self.told, self.home
         self.tick_ms = round(told.loop.tick_s * 1000)
-        self.store = open_store(_address(told), home, self.site)
+        self.store = open_store(_address(told), home, self.site, auth=told.store.auth)
         self.ledger = Ledger(home / "ledger.sqlite", autonomy=told.identity.autonomy)
         self.board = Board(home / "telemetry.sqlite")
         self.scheduler = _scheduler(home / told.scheduler.path, told.scheduler.move_s, self.site)
@@ -112,7 +113,8 @@ class LiveWorker:
             "site": self.site.name, "mode": "live", "incident": None, "simulated": False, "speed": 1.0,
             "autonomy": self.ledger.autonomy, "tick_s": told.loop.tick_s,
         }  # fmt: skip
-        self.poster, self.teller = Poster(self.board, fixed), Teller(self.say)
+        back = self.store if isinstance(self.store, WritesBack) else None
+        self.poster, self.teller = Poster(self.board, fixed, back=back), Teller(self.say)
         self._snapshot_ms = self._retained_ms = now_ms
 
     def _loop_settings(self) -> LoopSettings:
@@ -153,6 +155,8 @@ class LiveWorker:
             self.tick(now_ms)
         except StoreUnavailable as error:
             self.teller.once(f"{error} {now_ms // 60_000}", f"{_iso(now_ms)}  {error}; trying again")
+            with suppress(StoreUnavailable):  # the board's own file may be what is gone
+                self.poster.beat(self.worker, now_ms, _wall_ms(), "running")
 
     def left_s(self) -> float:
         """Seconds until the next tick is due."""

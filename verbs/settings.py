@@ -45,7 +45,12 @@ class StoreSection(Part):
 
     kind: Literal["embedded", "influx"] = Field("embedded", description="embedded needs no server")
     url: str | None = text("address of the server: http://127.0.0.1:8086", None)
-    database: str | None = text("database of the server", None, r"^[A-Za-z0-9._-]+$")
+    database: str | None = text(
+        "database of the server, or database/retention-policy", None, r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?$"
+    )
+    auth: Literal["token", "bearer", "basic"] = Field(
+        "token", description="how the token is shown: token suits all versions; basic takes user:password"
+    )
     keep_days: float = number("d", 0.1, 100_000.0, "how long readings are kept in the embedded store", 30.0)
     keep_events_days: float = number("d", 0.1, 100_000.0, "how long events are kept there", 365.0)
     token: SecretStr = Field(SecretStr(""), description=f"only from the environment: {TOKEN_VARIABLE}")

@@ -61,10 +61,12 @@ class Address:
             raise ConfigError("[store] database", ascii(bucket)[:80], allowed, "rename it")
         return cls(url.rstrip("/"), bucket, token, scheme)
 
-    def authorization(self) -> str:
-        """The value of the header of this name."""
+    def headers(self) -> dict[str, str]:
+        """The header that lets us in; none without a token, for a server that asks for none."""
+        if not self.token:
+            return {}
         secret = b64encode(self.token.encode()).decode() if self.scheme == "Basic" else self.token
-        return f"{self.scheme} {secret}"
+        return {"Authorization": f"{self.scheme} {secret}"}
 
     def query_fields(self) -> dict[str, str]:
         """The parameters of a query that say which database; 3 Core knows no rp, so it goes only where one is named."""
@@ -142,7 +144,7 @@ class InfluxQuery:
             "chunked": "true",
             "chunk_size": str(CHUNK_ROWS),
         }
-        headers = {"Accept": accept, "Authorization": self._address.authorization()}
+        headers = {"Accept": accept} | self._address.headers()
         url = f"{self._address.url}/query"
         try:
             if self._method == "GET":

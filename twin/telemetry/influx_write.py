@@ -58,7 +58,7 @@ class InfluxWriter:
         self._sent = self._stored = self._rejected = self._held_bytes = 0
         self._trouble = ""
         self._client = InfluxDBClient(url=address.url, token=address.token, org="", timeout=int(timeout_s * 1000))
-        self._client.api_client.default_headers["Authorization"] = address.authorization()
+        self._client.api_client.default_headers.update(address.headers())
         self._api = self._client.write_api(write_options=SYNCHRONOUS)
         self._lanes = [Lane(f"influx lane {k}", self._deliver) for k in range(LANES)]
         for kept in spool.kept():

@@ -14,7 +14,7 @@ The rules every store keeps, and the contract suite checks:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -193,6 +193,17 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Flush and let go of files, threads and connections."""
+
+
+@runtime_checkable
+class WritesBack(Protocol):
+    """What a store may offer besides: to keep what the worker found out, for dashboards that read the database."""
+
+    def write_risks(self, at_ms: int, risks: Sequence[Mapping[str, Any]]) -> None:
+        """Keep the risks of all components; each has the keys that `score --json` prints."""
+
+    def write_sync(self, at_ms: int, rows: Sequence[Mapping[str, Any]], *, in_sync: bool, age_s: float | None) -> None:
+        """Keep how well the twin follows: rows of a sync report, age of the newest reading [s]."""
 
 
 REFUSALS_KEPT = 10_000
