@@ -6,6 +6,7 @@ ForetwinError
 ├── ConfigError         a setting, option or mapping cannot be used
 ├── TelemetryError      a reading is late, out of range or unknown
 ├── StoreUnavailable    a telemetry store or the ledger does not answer
+├── SourceUnavailable   a source of telemetry does not answer, or not with telemetry
 ├── SnapshotMismatch    a snapshot belongs to another site, version or backend
 ├── PlanRejected        a rule forbids the plan
 └── ModelNotTrained     a prediction was asked of a model that does not exist yet
@@ -88,6 +89,10 @@ class TelemetryError(ForetwinError):
 
 class StoreUnavailable(ForetwinError):
     """A telemetry store or the ledger does not answer."""
+
+
+class SourceUnavailable(ForetwinError):
+    """A source of telemetry does not answer, or answers with something else."""
 
 
 class SnapshotMismatch(ForetwinError):

@@ -28,8 +28,8 @@ def parse(data: bytes | str, precision: Precision = "ns", now_ms: int | None = N
     return read(data, precision, now_ms).samples
 
 
-def read(data: bytes | str, precision: Precision = "ns", now_ms: int | None = None) -> Read:
-    """The samples of line protocol, and each bad line with its number, counted from 1.
+def read(data: bytes | str, precision: Precision = "ns", now_ms: int | None = None, first: int = 1) -> Read:
+    """The samples of line protocol, and each bad line with its number; the first line has the number `first`.
 
     precision: unit of the times. now_ms (Unix): the time of lines that give none; without it they get NO_TIME_MS.
     A number that is no finite float, an unsigned or signed 64-bit integer or a boolean makes its whole line bad, as in
@@ -40,7 +40,7 @@ def read(data: bytes | str, precision: Precision = "ns", now_ms: int | None = No
     # What is not UTF-8 becomes surrogates, which the parser refuses: only the lines that hold them are lost.
     text = data.decode("utf-8", "surrogateescape") if isinstance(data, bytes) else data
     kept, bad = _Kept(NS_PER[precision], NO_TIME_MS if now_ms is None else now_ms), []
-    for number, line in _lines(text):
+    for number, line in _lines(text, first):
         try:
             kept.add(parse_line(line))
         except (LineFormatError, ValueError) as error:
@@ -90,7 +90,7 @@ class _Kept:
         return Samples(tuple(self.series), np.array(self.which, np.int64), times_ms, value, self.words)
 
 
-def _lines(text: str) -> Iterator[tuple[int, str]]:
+def _lines(text: str, first_number: int) -> Iterator[tuple[int, str]]:
     """Each line that says something with its number; a quoted word may run over several."""
     rows = text.split("\n")
     at = 0
@@ -102,7 +102,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
         at += 1
         stripped = line.strip(" \t\r")
         if stripped and stripped[0] != "#":
-            yield first + 1, stripped
+            yield first + first_number, stripped
 
 
 def _closing(rows: list[str], first: int) -> int:

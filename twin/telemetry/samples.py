@@ -80,7 +80,62 @@ class BadRow:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What one reading of a source gave: samples, and the rows that could not be read."""
+    """What one reading of a source gave: samples, and the rows that could not be read.
+
+    more: there is more to be had at once, the rest of a long answer or file.
+    """
 
     samples: Samples
     bad: tuple[BadRow, ...] = ()
+    more: bool = False
+
+
+class Gathered:
+    """Samples put together one by one or block by block."""
+
+    def __init__(self) -> None:
+        self._slots: dict[Series, int] = {}
+        self._which: list[int] = []
+        self._time_ms: list[int] = []
+        self._value: list[float] = []
+        self._text: dict[int, str] = {}
+        self.bad: list[BadRow] = []
+
+    def __len__(self) -> int:
+        return len(self._which)
+
+    def slot(self, series: Series) -> int:
+        """The number of a series, given out when it is first seen."""
+        return self._slots.setdefault(series, len(self._slots))
+
+    def add(self, slot: int, time_ms: int, value: float | str) -> None:
+        """One sample; a word becomes NaN beside its text."""
+        if isinstance(value, str):
+            self._text[len(self._which)] = value
+            value = np.nan
+        self._which.append(slot)
+        self._time_ms.append(time_ms)
+        self._value.append(value)
+
+    def read(self, more: bool = False) -> Read:
+        """All that was put together."""
+        which, time_ms = np.array(self._which, np.int64), np.array(self._time_ms, np.int64)
+        value = np.array(self._value, np.float64)
+        return Read(Samples(tuple(self._slots), which, time_ms, value, self._text), tuple(self.bad), more)
+
+
+def joined(reads: Sequence[Read], more: bool = False) -> Read:
+    """Several readings as one, in their order."""
+    slots: dict[Series, int] = {}
+    which, text, at = [], {}, 0
+    for samples in (read.samples for read in reads):
+        place = np.array([slots.setdefault(series, len(slots)) for series in samples.series], np.int64)
+        which.append(place[samples.which] if len(samples) else np.empty(0, np.int64))
+        text.update({at + row: word for row, word in samples.text.items()})
+        at += len(samples)
+    if not which:
+        return Read(no_samples(), (), more)
+    time_ms = np.concatenate([read.samples.time_ms for read in reads])
+    value = np.concatenate([read.samples.value for read in reads])
+    bad = tuple(row for read in reads for row in read.bad)
+    return Read(Samples(tuple(slots), np.concatenate(which), time_ms, value, text), bad, more)

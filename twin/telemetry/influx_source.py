@@ -1,0 +1,135 @@
+"""What others write into InfluxDB (a Telegraf bucket of 1.x, 2.x or 3 Core), read by windows over InfluxQL.
+
+Each window is asked again a little, so that what Telegraf delivers late is still read; what was told before is left
+out. A window is taken whole or not at all: when one measurement cannot be read, none counts as read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from plant.errors import SourceUnavailable, StoreUnavailable
+from twin.telemetry.admit import FUTURE_LIMIT_MS
+from twin.telemetry.influx_query import InfluxQuery
+from twin.telemetry.overlap import Seen
+from twin.telemetry.samples import BadRow, Gathered, Read, Series
+from twin.telemetry.sources import Mark
+
+WINDOW_MS = 600_000
+LATE_MS = 60_000
+
+
+class InfluxSource:
+    """Every measurement of one database, or those that fit `only` (shell patterns), from `history_ms` ago on."""
+
+    kind = "influx"
+
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        database: str,
+        token: str = "",
+        *,
+        only: Sequence[str] = (),
+        history_ms: int = WINDOW_MS,
+        late_ms: int = LATE_MS,
+        window_ms: int = WINDOW_MS,
+        timeout_s: float = 30.0,
+    ) -> None:
+        self.name, self._only, self._where = name, tuple(only), f"{url} database {database}"
+        self._query = InfluxQuery(url, database, token, timeout_s=timeout_s)
+        self._history_ms, self._late_ms, self._window_ms = history_ms, late_ms, window_ms
+        self._until_ms: int | None = None
+        self._seen = Seen()
+
+    def poll(self, now_ms: int) -> Read:
+        """One window; `more` while the newest one is not reached. What lies ahead of now is read in the newest."""
+        oldest_ms = now_ms - self._history_ms
+        begin_ms = oldest_ms if self._until_ms is None else max(self._until_ms - self._late_ms, oldest_ms)
+        caught_up = begin_ms + self._window_ms + self._late_ms >= now_ms
+        end_ms = now_ms if caught_up else begin_ms + self._window_ms + self._late_ms
+        read = self._window(begin_ms, end_ms + (FUTURE_LIMIT_MS if caught_up else 0))
+        fresh = self._seen.fresh(read.samples, end_ms - self._late_ms)
+        self._until_ms = end_ms
+        return Read(fresh, read.bad, more=not caught_up)
+
+    def measurements(self) -> list[str]:
+        """Names of the measurements that are read, sorted. Raises SourceUnavailable."""
+        rows = [str(row[0]) for series in self._ask("SHOW MEASUREMENTS") for row in series["values"]]
+        return sorted(name for name in set(rows) if not self._only or any(fnmatchcase(name, p) for p in self._only))
+
+    def fields(self, measurement: str) -> list[str]:
+        """Names of the fields of a measurement, sorted. Raises SourceUnavailable."""
+        found = self._ask(f"SHOW FIELD KEYS FROM {identifier(measurement)}")
+        return sorted({str(row[0]) for series in found for row in series["values"]})
+
+    def tags(self, measurement: str) -> list[str]:
+        """Names of the tags of a measurement, sorted. Raises SourceUnavailable."""
+        found = self._ask(f"SHOW TAG KEYS FROM {identifier(measurement)}")
+        return sorted({str(row[0]) for series in found for row in series["values"]})
+
+    def check(self) -> None:
+        """Raise SourceUnavailable unless the server answers, takes the token and has the database."""
+        try:
+            self._query.check()
+        except StoreUnavailable as error:
+            raise self._unavailable(error) from error
+
+    def _window(self, begin_ms: int, end_ms: int) -> Read:
+        gathered = Gathered()
+        if self._until_ms is None:
+            self.check()  # SHOW answers with nothing for a database that does not exist
+        for name in self.measurements():
+            if not name.isprintable():
+                gathered.bad.append(BadRow(name, "is no name that can be asked for"))
+                continue
+            statement = (
+                f"SELECT *::field FROM {identifier(name)} WHERE time >= {begin_ms}ms AND time < {end_ms}ms GROUP BY *"
+            )
+            for series in self._ask(statement):
+                _take(gathered, series)
+        return gathered.read()
+
+    def _ask(self, statement: str) -> list[dict[str, Any]]:
+        try:
+            return self._query.series(statement)
+        except StoreUnavailable as error:
+            raise self._unavailable(error) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise SourceUnavailable(self._where, "the answer is no InfluxDB's", cure="correct the address") from error
+
+    def _unavailable(self, error: StoreUnavailable) -> SourceUnavailable:
+        cure = error.cure.replace("[store]", "[sources]")
+        return SourceUnavailable(error.where, error.found, error.allowed, cure)
+
+    def mark(self) -> Mark:
+        return {} if self._until_ms is None else {"until_ms": self._until_ms}
+
+    def resume(self, mark: Mark) -> None:
+        until_ms = mark.get("until_ms")
+        self._until_ms = until_ms if isinstance(until_ms, int) else None
+
+    def close(self) -> None:
+        self._query.close()
+
+
+def identifier(name: str) -> str:
+    """A name of the server's own in a statement: quoted, with the quotes and backslashes in it escaped."""
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _take(gathered: Gathered, series: dict[str, Any]) -> None:
+    """The cells of one series of an answer: null is no sample, true is 1, words stay words."""
+    tags = {key: value for key, value in series.get("tags", {}).items() if value}
+    columns = series["columns"]
+    at = columns.index("time")
+    slots = [gathered.slot(Series.of(series["name"], name, tags)) if n != at else -1 for n, name in enumerate(columns)]
+    for row in series["values"]:
+        at_ms = row[at]
+        for slot, value in zip(slots, row, strict=True):
+            if slot >= 0 and value is not None:
+                gathered.add(slot, at_ms, value if isinstance(value, str) else float(value))
