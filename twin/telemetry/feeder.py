@@ -75,13 +75,13 @@ class Feed:
             self.standing.asked(clock())
         try:
             read = self.source.poll(clock())
-            mark = self.source.mark()
+            mark, (newest_ms, ahead_ms) = self.source.mark(), _newest(read, clock())
         except Exception as error:  # a fault of one source, even of its code, must not silence the others
             with self.lock:
                 self.standing.failed(_in_words(error), clock())
             return False
         with self.lock:
-            self.standing.answered(clock(), *_newest(read, clock()), read.bad)
+            self.standing.answered(clock(), newest_ms, ahead_ms, read.bad)
             if len(read.samples) or read.bad:
                 self.waiting.append(Taken(self.source.name, read, mark))
                 self.samples_waiting += len(read.samples)
