@@ -1,8 +1,8 @@
 """Server polls on a regular grid: when a load really changed, what a rack drew, what its sensors said per round.
 
 A server is asked every two minutes or so, so a change of its load is only known to lie between two polls. Loads change
-together and servers are polled at different moments: the instant taken is the one nearest to all overlapping intervals.
-No other meter is used.
+together and servers are polled at different moments: the instant taken is the one nearest to all overlapping intervals,
+or, where a meter of all IT power shows the same change, the moment at which half of it was made.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from twin.realdata.tables import Floats, Ints
 JUMP_KW = 0.05  # smaller changes are idle chatter of one server [assumed]
 JUMP_FRAC = 0.5  # of the largest change any server made
 MOST_ROUNDS = 20_000
+METER_SEES_FRAC = 0.5  # a meter's change between half and twice that of the polls is the same change [assumed]
+SETTLING_STEPS = 2  # readings after the last poll in which the meter may still follow
 LEAST_SHARE = 0.5  # of a rack's servers that must answer for a rack mean
 
 
@@ -34,7 +36,30 @@ class Rounds:
     outlet_c: Floats
 
 
-def change_instants_s(polls: Polls) -> Floats:
+@dataclass(frozen=True)
+class ItMeter:
+    """A meter of all IT power: reading j is the mean of the step_s before j * step_s [kW], NaN where there is none."""
+
+    step_s: float
+    it_kw: Floats
+
+    def half_way_s(self, first_s: float, last_s: float, change_kw: float) -> float:
+        """Return when half of a change between two instants was made; NaN where the meter does not show such a one."""
+        low = max(0, int(first_s / self.step_s))
+        power = self.it_kw[low : int(last_s / self.step_s) + 2 + SETTLING_STEPS]
+        if len(power) < 2 or not np.isfinite(power).all():
+            return float("nan")
+        made_kw = power[-1] - power[0]
+        if not METER_SEES_FRAC <= made_kw / change_kw <= 1.0 / METER_SEES_FRAC:
+            return float("nan")
+        share = (power - power[0]) / made_kw
+        after = int(np.argmax(share >= 0.5))
+        part = (0.5 - share[after - 1]) / (share[after] - share[after - 1])
+        # a reading is the mean of the step before it
+        return (low + after - 1 + float(part) - 0.5) * self.step_s
+
+
+def change_instants_s(polls: Polls, meter: ItMeter | None = None) -> Floats:
     """Return for each poll the instant at which its values began to hold (p,): -inf for a server's first poll.
 
     Between two polls it is the middle, or the common instant where the load jumped together with that of others.
@@ -50,11 +75,11 @@ def change_instants_s(polls: Polls) -> Floats:
     jump = np.abs(change) > max(JUMP_KW, JUMP_FRAC * float(np.abs(change).max(initial=0.0)))
     for sign in (-1.0, 1.0):
         one = np.flatnonzero(jump & (np.sign(change) == sign))
-        at[one] = _common_s(start[one], polls.at_s[one])
+        at[one] = _common_s(start[one], polls.at_s[one], change[one], meter)
     return at
 
 
-def _common_s(start_s: Floats, end_s: Floats) -> Floats:
+def _common_s(start_s: Floats, end_s: Floats, change_kw: Floats, meter: ItMeter | None) -> Floats:
     """Return one instant per interval: that of its group of overlapping ones, moved inside the interval."""
     answer = 0.5 * (start_s + end_s)
     left = np.arange(len(start_s))
@@ -66,7 +91,11 @@ def _common_s(start_s: Floats, end_s: Floats) -> Floats:
         best = float(middle[int(np.argmax(covered))])
         reach = float(np.median(e - s))
         group = (s <= best + reach) & (e >= best - reach)
-        answer[left[group]] = np.clip(_nearest_to_all(s[group], e[group]), s[group], e[group])
+        instant = _nearest_to_all(s[group], e[group])
+        if meter is not None:
+            seen = meter.half_way_s(float(s[group].min()), float(e[group].max()), float(change_kw[left[group]].sum()))
+            instant = seen if np.isfinite(seen) else instant
+        answer[left[group]] = np.clip(instant, s[group], e[group])
         left = left[~group]
     return answer
 

@@ -14,7 +14,7 @@ from twin.realdata.hall import HallData
 from twin.realdata.hallair import HallParams
 from twin.realdata.hallfit import Targets, fit_hall, fit_racks
 from twin.realdata.hallmodel import HallInputs, HallSaid, RackParams, run_hall, run_racks
-from twin.realdata.hallpolls import change_instants_s, rack_means, rounds_of
+from twin.realdata.hallpolls import ItMeter, change_instants_s, rack_means, rounds_of
 from twin.realdata.tables import Bools, Floats
 
 CELL_S = 15.0  # the grid of the running twin
@@ -55,7 +55,8 @@ def hall_case(data: HallData) -> HallCase:
     """Put a day on the grid."""
     per_reading = max(1, round(data.step_s / CELL_S))
     dt_s, cells = data.step_s / per_reading, data.samples * per_reading
-    changes, rounds = change_instants_s(data.polls), rounds_of(data.polls)
+    changes = change_instants_s(data.polls, ItMeter(data.step_s, data.it_kw))
+    rounds = rounds_of(data.polls)
     servers = data.polls.servers_per_rack.astype(np.float64)
     fan = rack_means(data.polls, data.polls.fan_rpm, changes, cells, dt_s)
     inputs = HallInputs(
@@ -63,10 +64,16 @@ def hall_case(data: HallData) -> HallCase:
         power_kw=rack_means(data.polls, data.polls.power_kw, changes, cells, dt_s) * servers,
         speed_frac=fan / float(np.quantile(fan, REFERENCE_RPM_QUANTILE)),
         inlet_c=_between(rounds.at_s, rounds.inlet_c, (np.arange(cells, dtype=np.float64) + 0.5) * dt_s),
-        cooler_frac=np.repeat(data.fan_frac / np.maximum(data.fan_frac.mean(), 1e-6), per_reading, axis=0),
-        discharge_c=np.repeat(data.discharge_c, per_reading, axis=0),
+        cooler_frac=_inside(data.fan_frac / np.maximum(data.fan_frac.mean(), 1e-6), per_reading),
+        discharge_c=_inside(data.discharge_c, per_reading),
     )
     return HallCase(data, inputs, Targets(rounds.at_s, rounds.inlet_c, rounds.outlet_c), per_reading, servers)
+
+
+def _inside(readings: Floats, per_reading: int) -> Floats:
+    """Return facility readings (n, columns) at the middles of the cells, straight lines between them."""
+    at = (np.arange(len(readings) * per_reading) + 0.5) / per_reading
+    return np.stack([np.interp(at, np.arange(len(readings)), column) for column in readings.T], axis=1)
 
 
 def _between(at_s: Floats, values: Floats, when_s: Floats) -> Floats:
