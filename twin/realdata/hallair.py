@@ -20,13 +20,11 @@ TINY = 1e-9
 
 @dataclass(frozen=True)
 class HallParams:
-    """The hall, each (m, 1), structures (m, structures), recirculation (1, racks).
+    """The hall, each (m, 1), structures (m, structures).
 
     heat_gain: heat of a rack over the power its servers report; base_kw: heat of what reports nothing; air: capacity
     of the hot air; structure: metal, walls, floor; flow_kw_per_k: of all coolers at reference fan signal (fan law: flow
     follows speed); coil: metal and water of all coils, kept near their discharge temperatures; lag_s: of the meter.
-    hall_recirculation_frac, own_recirculation_frac: share of a rack's inlet air that comes from the hall's hot air and
-    from its own exhaust.
     """
 
     heat_gain: Floats
@@ -38,13 +36,6 @@ class HallParams:
     coil_kj_per_k: Floats
     coil_kw_per_k: Floats
     lag_s: Floats
-    hall_recirculation_frac: Floats
-    own_recirculation_frac: Floats
-
-    @property
-    def cold_share_frac(self) -> Floats:
-        """Share of each rack's inlet air that comes from the coolers."""
-        return np.maximum(0.0, 1.0 - self.hall_recirculation_frac - self.own_recirculation_frac)
 
 
 @dataclass
@@ -91,12 +82,12 @@ class HallAir:
         air.read_kw = air.read_kw + self.meter_frac * (to_water_kw - air.read_kw)
 
 
-def hot_flow_kw_per_k(rack_flow_kw_per_k: Floats, cooler_kw_per_k: Floats, hall: HallParams) -> Floats:
+def hot_flow_kw_per_k(rack_flow_kw_per_k: Floats, cooler_kw_per_k: Floats, cold_share_frac: Floats) -> Floats:
     """Return the flow of hot air to the coolers: what the racks draw from them, or all they blow where that is less.
 
-    rack_flow_kw_per_k (cells, 1, racks), cooler_kw_per_k (cells, m, 1) -> (cells, m, 1).
+    rack_flow_kw_per_k, cold_share_frac (..., racks), cooler_kw_per_k (..., 1) -> (..., 1).
     """
-    drawn = (rack_flow_kw_per_k * hall.cold_share_frac).sum(axis=-1, keepdims=True)
+    drawn = (rack_flow_kw_per_k * cold_share_frac).sum(axis=-1, keepdims=True)
     return np.asarray(np.maximum(TINY, np.minimum(drawn, cooler_kw_per_k)))
 
 
@@ -106,12 +97,6 @@ def cooler_flow(cooler_frac: Floats, discharge_c: Floats, hall: HallParams) -> t
     total = each.sum(axis=1)
     cold = (each * discharge_c).sum(axis=1) / np.maximum(total, TINY)
     return hall.flow_kw_per_k[None] * total[:, None, None], cold[:, None, None]
-
-
-def inlet_c(hall: HallParams, hot_c: Floats, cold_c: Floats, exhaust_c: Floats) -> Floats:
-    """Return the racks' inlets: cold air with a share of the hall's hot air and a share of the rack's own exhaust."""
-    mixed = cold_c + hall.hall_recirculation_frac * (hot_c - cold_c)
-    return np.asarray(mixed + hall.own_recirculation_frac * (exhaust_c - cold_c))
 
 
 def run_air(out_kw: Floats, flow: Floats, cold_c: Floats, hall: HallParams, dt_s: float) -> Floats:

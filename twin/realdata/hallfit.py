@@ -9,13 +9,14 @@ of the priors, no luck involved. Derivatives come from one run of the model with
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from twin.realdata.hallair import HallParams, run_air
+from twin.realdata.hallinlet import InletFit, fit_inlets, prior_inlets
 from twin.realdata.hallmodel import HallInputs, HallSaid, RackParams, run_hall, run_racks
+from twin.realdata.halltargets import Targets
 from twin.realdata.tables import Bools, Floats, Ints
 
 OUTLET_SD_K = 0.25  # what quantised sensors and the model leave over
@@ -49,25 +50,31 @@ FLOW_SPREAD = 0.03  # racks of one kind of server differ by a few per cent [assu
 OFFSET_SPREAD_K = 0.3
 
 
-@dataclass(frozen=True)
-class Targets:
-    """Rack means per round of polls and where they lie on the grid: at_s, inlet_c, outlet_c (racks, rounds)."""
+class Solution(NamedTuple):
+    """Least-squares solution (parameters,) and its covariance, priors and stated errors taken at their word."""
 
-    at_s: Floats
-    inlet_c: Floats
-    outlet_c: Floats
-
-    def sample(self, series: Floats, dt_s: float) -> Floats:
-        """Return a series (cells, m, racks) at the rounds, (m, racks, rounds); cell i ends at (i + 1) dt."""
-        place = np.clip(np.nan_to_num(self.at_s) / dt_s - 1.0, 0.0, len(series) - 1.000001)
-        low = place.astype(np.int64)
-        part = place - low
-        racks = np.arange(series.shape[2])[:, None]
-        before, after = series[low, :, racks], series[np.minimum(low + 1, len(series) - 1), :, racks]
-        return np.asarray(np.moveaxis(before + part[:, :, None] * (after - before), 2, 0))
+    x: Floats
+    covariance: Floats
 
 
-def solve(linear: Callable[[Floats], tuple[Floats, Floats]], start: Floats) -> Floats:
+class RackFit(NamedTuple):
+    """Fitted racks (one set), with what they were made from."""
+
+    params: RackParams
+    solution: Solution
+    priors: tuple[Prior, ...]
+
+
+class HallFit(NamedTuple):
+    """The fitted hall and its intakes (one set), with what they were made from."""
+
+    params: HallParams
+    inlet: InletFit
+    solution: Solution
+    structures: int
+
+
+def solve(linear: Callable[[Floats], tuple[Floats, Floats]], start: Floats) -> Solution:
     """Return the least-squares solution from a start by Levenberg and Marquardt's damped steps.
 
     linear(x) gives the residuals (n,) and their derivatives (n, parameters) at x; both come from one run of the model.
@@ -87,10 +94,10 @@ def solve(linear: Callable[[Floats], tuple[Floats, Floats]], start: Floats) -> F
         x, residual, slope, damping = x + step, tried, tried_slope, damping / 10.0
         if cost - new_cost < ENOUGH * cost:
             break
-    return x
+    return Solution(x, np.asarray(np.linalg.inv(slope.T @ slope), dtype=np.float64))
 
 
-def fit_racks(inputs: HallInputs, targets: Targets, window: Bools, servers: Floats, chassis: bool) -> RackParams:
+def fit_racks(inputs: HallInputs, targets: Targets, window: Bools, servers: Floats, chassis: bool) -> RackFit:
     """Fit racks on the rounds of `window` (racks, rounds); servers: number in each rack. One parameter set."""
     priors = RACK_PRIORS + (CHASSIS_PRIORS if chassis else ())
     racks, n = len(servers), len(priors)
@@ -113,8 +120,8 @@ def fit_racks(inputs: HallInputs, targets: Targets, window: Bools, servers: Floa
         derivatives = np.concatenate([np.concatenate(top, axis=1) / OUTLET_SD_K, np.eye(len(x))])
         return np.concatenate([error, x]), derivatives
 
-    x = solve(linear, np.zeros(n + 2 * racks))
-    return rack_params(x[None], priors, servers)
+    found = solve(linear, np.zeros(n + 2 * racks))
+    return RackFit(rack_params(found.x[None], priors, servers), found, priors)
 
 
 def value(prior: Prior, x: Floats) -> Floats:
@@ -151,12 +158,11 @@ STRUCTURE_PRIORS = (
     (Prior("structure_kj_per_k", 10000.0, 1.0), Prior("structure_kw_per_k", 0.5, 1.0)),
 )
 COOLER_KW_PER_K = 4.5  # of all coolers at reference fan signal; more than the racks draw, so that it hardly matters
-RECIRCULATION_START = (0.15, 0.05)
 ROUNDS_OF_FIT = 2
 
 
-def hall_params(x: Floats, structures: int, recirculation: tuple[Floats, Floats]) -> HallParams:
-    """Return the hall of solution vectors (m, n); recirculation: shares (racks,) of hall air and of own exhaust."""
+def hall_params(x: Floats, structures: int) -> HallParams:
+    """Return the hall of solution vectors (m, n)."""
     shared = {p.name: value(p, x[:, [i]]) for i, p in enumerate(HALL_PRIORS)}
     n = len(HALL_PRIORS)
     pairs = STRUCTURE_PRIORS[:structures]
@@ -167,8 +173,6 @@ def hall_params(x: Floats, structures: int, recirculation: tuple[Floats, Floats]
         structure_kj_per_k=np.concatenate(capacity, axis=1),
         structure_kw_per_k=np.concatenate(conductance, axis=1),
         flow_kw_per_k=np.full((len(x), 1), COOLER_KW_PER_K),
-        hall_recirculation_frac=recirculation[0][None],
-        own_recirculation_frac=recirculation[1][None],
     )
 
 
@@ -180,60 +184,34 @@ def fit_hall(
     targets: Targets,
     window: Bools,
     structures: int,
-) -> HallParams:
-    """Fit the hall on heat readings (n,), NaN = not used; recirculation on the measured inlets of the window.
+) -> HallFit:
+    """Fit the hall on heat readings (n,), NaN = not used; the intakes on the measured inlets of the window.
 
-    The two hardly touch each other, so they take turns: inlets move the heat out of the racks a little, the heat fit
-    moves the hot air that the inlets draw from.
+    The two hardly touch each other, so they take turns: inlets move the heat out of the racks a little.
     """
     readings = np.flatnonzero(np.isfinite(heat_kw))
     at = np.maximum(readings * per_reading - 1, 0)
-    racks = inputs.power_kw.shape[1]
-    recirculation = (np.full(racks, RECIRCULATION_START[0]), np.full(racks, RECIRCULATION_START[1]))
-    x = np.zeros(len(HALL_PRIORS) + 2 * structures)
+    found = Solution(np.zeros(len(HALL_PRIORS) + 2 * structures), np.empty((0, 0)))
+    inlet = prior_inlets(inputs.power_kw.shape[1])
     for _ in range(ROUNDS_OF_FIT):
-        whole = run_hall(inputs, rack, hall_params(x[None], structures, recirculation))
-        recirculation = recirculated(whole, targets, window, inputs.dt_s)
-        whole = run_hall(inputs, rack, hall_params(x[None], structures, recirculation))
+        whole = run_hall(inputs, rack, hall_params(found.x[None], structures), inlet)
+        rise_k = (whole.exhaust_c - whole.inlet_c)[:, 0]
+        intakes = fit_inlets(whole.cold_c, rise_k, inputs.surplus, targets, window, inputs.dt_s)
+        inlet = intakes.params
+        whole = run_hall(inputs, rack, hall_params(found.x[None], structures), inlet)
+        found = _fit_air(whole, structures, at, heat_kw[readings], found.x, inputs.dt_s)
+    return HallFit(hall_params(found.x[None], structures), intakes, found, structures)
 
-        x = _fit_air(whole, structures, recirculation, at, heat_kw[readings], x, inputs.dt_s)
-    return hall_params(x[None], structures, recirculation)
 
-
-def _fit_air(
-    whole: HallSaid,
-    structures: int,
-    recirculation: tuple[Floats, Floats],
-    at: Ints,
-    heat_kw: Floats,
-    start: Floats,
-    dt_s: float,
-) -> Floats:
+def _fit_air(whole: HallSaid, structures: int, at: Ints, heat_kw: Floats, start: Floats, dt_s: float) -> Solution:
     """Fit the air's parameters on the heat at cells `at`, with the heat out of the racks given."""
     streams = (whole.out_kw[:, :, None], whole.flow_kw_per_k[:, :, None], whole.cold_c[:, :, None])
     n = len(start)
     nudges = np.concatenate([np.zeros((1, n)), np.eye(n) * NUDGE])
 
     def linear(v: Floats) -> tuple[Floats, Floats]:
-        said = run_air(*streams, hall_params(v + nudges, structures, recirculation), dt_s)[at].T
+        said = run_air(*streams, hall_params(v + nudges, structures), dt_s)[at].T
         slope = (said[1:] - said[0]).T / NUDGE / HEAT_SD_KW
         return np.concatenate([(said[0] - heat_kw) / HEAT_SD_KW, v]), np.concatenate([slope, np.eye(n)])
 
     return solve(linear, start)
-
-
-def recirculated(said: HallSaid, targets: Targets, window: Bools, dt_s: float) -> tuple[Floats, Floats]:
-    """Return the shares of hall air and own exhaust that explain the measured inlets, each (racks,), never below 0."""
-    from scipy.optimize import nnls
-
-    n = targets.at_s.shape[0]
-    hall = targets.sample(np.repeat((said.hot_c - said.cold_c)[:, :, None], n, axis=2), dt_s)[0]
-    own = targets.sample(said.exhaust_c - said.cold_c[:, :, None], dt_s)[0]
-    rise = targets.inlet_c - targets.sample(np.repeat(said.cold_c[:, :, None], n, axis=2), dt_s)[0]
-    shares = np.zeros((2, n))
-    for r in range(n):
-        used = window[r] & np.isfinite(rise[r])
-        x = np.stack([hall[r, used], own[r, used]], axis=1)
-        # rows that pull both shares gently to what neighbours in such halls show [assumed]
-        shares[:, r] = nnls(np.concatenate([x, np.eye(2) * 20.0]), np.concatenate([rise[r, used], [4.0, 1.0]]))[0]
-    return shares[0], shares[1]

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from twin.realdata.hall import HallData
-from twin.realdata.hallair import HallParams
-from twin.realdata.hallfit import Targets, fit_hall, fit_racks
-from twin.realdata.hallmodel import HallInputs, HallSaid, RackParams, run_hall, run_racks
+from twin.realdata.hallfit import HallFit, RackFit, fit_hall, fit_racks
+from twin.realdata.hallmodel import HallInputs, HallSaid, run_hall, run_racks
 from twin.realdata.hallpolls import ItMeter, change_instants_s, rack_means, rounds_of
+from twin.realdata.halltargets import Targets
 from twin.realdata.tables import Bools, Floats
 
 CELL_S = 15.0  # the grid of the running twin
@@ -89,8 +89,8 @@ def _between(at_s: Floats, values: Floats, when_s: Floats) -> Floats:
 class HallTwin:
     """Fitted parameters and what they say: outlets with measured inlets (cells, 1, racks), the rest in `said`."""
 
-    rack: RackParams
-    hall: HallParams
+    rack: RackFit
+    hall: HallFit
     outlet_c: Floats
     said: HallSaid
 
@@ -110,14 +110,14 @@ class Trial:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The chosen twin, the trials, and what the halves said of each other: outlets (racks, rounds), heat (n,)."""
+    """The chosen twin, the trials, and the twins of the halves: `of_halves[i]` was fitted on half i alone."""
 
     twin: HallTwin
     trials: tuple[Trial, ...]
     chassis: bool
     structures: int
-    outlet_out_of_fold_c: Floats
-    heat_out_of_fold_kw: Floats
+    of_halves: tuple[HallTwin, HallTwin]
+    halves: tuple[slice, slice]
 
 
 def halves(window: slice) -> tuple[slice, slice]:
@@ -131,47 +131,48 @@ def choose_twin(case: HallCase, fit: slice) -> Chosen:
     parts = halves(fit)
     trials: list[Trial] = []
     racks = {chassis: [_rack(case, part, chassis) for part in parts] for chassis in CHASSIS}
-    outlets = {c: _swapped(case, [_outlets(case, r) for r in racks[c]], parts) for c in CHASSIS}
+    outlets = {c: swapped(case, [_outlets(case, r) for r in racks[c]], parts) for c in CHASSIS}
     for c in CHASSIS:
         name = "equipment and chassis" if c else "equipment alone"
         trials.append(Trial(f"outlets: {name}", _outlet_errors(case, outlets[c], parts)))
     chassis = min(CHASSIS, key=lambda c: trials[int(c)].score)
-    heats = {}
+    twins: dict[int, tuple[HallTwin, HallTwin]] = {}
     for n in STRUCTURES:
-        said = [_heat(case, rack, part, n) for rack, part in zip(racks[chassis], parts, strict=True)]
-        heats[n] = _swapped_heat(said, parts)
-        trials.append(Trial(f"heat: {n} structure{'s' if n > 1 else ''}", _heat_errors(case, heats[n], parts)))
+        first, second = (_on_top(case, rack, part, n) for rack, part in zip(racks[chassis], parts, strict=True))
+        twins[n] = (first, second)
+        heat = swapped_heat([case.at_readings(twin.said.heat_kw) for twin in twins[n]], parts)
+        trials.append(Trial(f"heat: {n} structure{'s' if n > 1 else ''}", _heat_errors(case, heat, parts)))
     structures = min(STRUCTURES, key=lambda n: trials[len(CHASSIS) + STRUCTURES.index(n)].score)
     twin = fit_twin(case, fit, chassis, structures)
-    return Chosen(twin, tuple(trials), chassis, structures, outlets[chassis], heats[structures])
+    return Chosen(twin, tuple(trials), chassis, structures, twins[structures], parts)
 
 
 def fit_twin(case: HallCase, window: slice, chassis: bool, structures: int) -> HallTwin:
     """Fit racks and hall of a given structure on one window."""
-    rack = _rack(case, window, chassis)
+    return _on_top(case, _rack(case, window, chassis), window, structures)
+
+
+def _on_top(case: HallCase, rack: RackFit, window: slice, structures: int) -> HallTwin:
+    """Fit the hall on top of fitted racks, and run both through the day."""
     hall = _hall(case, rack, window, structures)
-    return HallTwin(rack, hall, run_racks(case.inputs, rack), run_hall(case.inputs, rack, hall))
+    said = run_hall(case.inputs, rack.params, hall.params, hall.inlet.params)
+    return HallTwin(rack, hall, run_racks(case.inputs, rack.params), said)
 
 
-def _rack(case: HallCase, window: slice, chassis: bool) -> RackParams:
+def _rack(case: HallCase, window: slice, chassis: bool) -> RackFit:
     return fit_racks(case.inputs, case.targets, case.rounds_in(window), case.servers, chassis)
 
 
-def _hall(case: HallCase, rack: RackParams, window: slice, structures: int) -> HallParams:
+def _hall(case: HallCase, rack: RackFit, window: slice, structures: int) -> HallFit:
     heat, rounds = case.heat_in(window), case.rounds_in(window)
-    return fit_hall(case.inputs, rack, heat, case.per_reading, case.targets, rounds, structures)
+    return fit_hall(case.inputs, rack.params, heat, case.per_reading, case.targets, rounds, structures)
 
 
-def _outlets(case: HallCase, rack: RackParams) -> Floats:
-    return np.asarray(case.targets.sample(run_racks(case.inputs, rack), case.inputs.dt_s)[0])
+def _outlets(case: HallCase, rack: RackFit) -> Floats:
+    return np.asarray(case.targets.sample(run_racks(case.inputs, rack.params), case.inputs.dt_s)[0])
 
 
-def _heat(case: HallCase, rack: RackParams, window: slice, structures: int) -> Floats:
-    hall = _hall(case, rack, window, structures)
-    return case.at_readings(run_hall(case.inputs, rack, hall).heat_kw)
-
-
-def _swapped(case: HallCase, said: list[Floats], parts: tuple[slice, slice]) -> Floats:
+def swapped(case: HallCase, said: list[Floats], parts: tuple[slice, slice]) -> Floats:
     """Return what each half is told by the parameters of the other, NaN outside both."""
     answer = np.full(said[0].shape, np.nan)
     for told, part in zip(reversed(said), parts, strict=True):
@@ -179,7 +180,8 @@ def _swapped(case: HallCase, said: list[Floats], parts: tuple[slice, slice]) -> 
     return answer
 
 
-def _swapped_heat(said: list[Floats], parts: tuple[slice, slice]) -> Floats:
+def swapped_heat(said: list[Floats], parts: tuple[slice, slice]) -> Floats:
+    """Return what each half is told by the other's parameters at the facility readings (n,), NaN outside both."""
     answer = np.full(len(said[0]), np.nan)
     for told, part in zip(reversed(said), parts, strict=True):
         answer[part] = told[part]

@@ -7,6 +7,7 @@ same window in the same run. Relative figures of temperatures are of the rise ov
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -16,7 +17,7 @@ from plant.errors import ConfigError
 from twin.realdata.hall import HallData
 from twin.realdata.hallbase import FIXED_LAGS_S, TRIED_LAGS_S, fixed_lags, lagged, two_lags
 from twin.realdata.hallrows import Column, row
-from twin.realdata.halltwin import Chosen, HallCase, choose_twin, hall_case
+from twin.realdata.halltwin import Chosen, HallCase, HallTwin, choose_twin, hall_case, swapped, swapped_heat
 from twin.realdata.tables import Bools, Floats
 from twin.realdata.window import parse_window, require_apart
 
@@ -55,8 +56,8 @@ def evaluate_hall(data: HallData, fit: str | None, test: str | None, seed: int) 
     open_loop = [
         _heat(case, chosen, fitted, tested),
         _outlets(case, chosen, fitted, tested),
-        _modelled_outlets(case, chosen, fitted, tested),
-        _inlets(case, chosen, fitted, tested),
+        _modelled_outlets(case, chosen, tested),
+        _inlets(case, chosen, tested),
     ]
     rows = [row(column, 0.0, seed) for column in open_loop] + [row(column, AHEAD_S, seed) for column in open_loop]
     return {
@@ -95,6 +96,8 @@ def _heat(case: HallCase, chosen: Chosen, fit: slice, test: slice) -> Column:
     inside = _mask(data.samples, fit)
     lags = lagged(data.it_kw, TRIED_LAGS_S, data.step_s) if np.isfinite(data.it_kw).all() else None
     said = case.at_readings(chosen.twin.said.heat_kw)
+    each = [case.at_readings(twin.said.heat_kw) for twin in chosen.of_halves]
+    out_of_fold = swapped_heat(each, chosen.halves)
     recovering = int(data.recovering[test].sum())
     baselines = {} if lags is None else _heat_lags(data, lags, measured, inside)
     return Column(
@@ -102,7 +105,7 @@ def _heat(case: HallCase, chosen: Chosen, fit: slice, test: slice) -> Column:
         step_s=data.step_s,
         measured=measured[:, None],
         twin=said[:, None],
-        out_of_fold=chosen.heat_out_of_fold_kw[:, None],
+        out_of_fold=out_of_fold[:, None],
         baselines={name: values[:, None] for name, values in baselines.items()},
         zero=np.zeros((data.samples, 1)),
         test=_mask(data.samples, test)[:, None],
@@ -148,22 +151,29 @@ def _outlets(case: HallCase, chosen: Chosen, fit: slice, test: slice) -> Column:
         for r in range(len(case.servers))
     ])  # fmt: skip
     said = targets.sample(chosen.twin.outlet_c, dt_s)[0]
-    return _rounds(case, "rack_outlet", said, chosen.outlet_out_of_fold_c, {"two_fitted_lags_per_rack": base}, test)
+    out_of_fold = _out_of_fold(case, chosen, lambda twin: twin.outlet_c)
+    return _rounds(case, "rack_outlet", said, out_of_fold, {"two_fitted_lags_per_rack": base}, test)
 
 
-def _modelled_outlets(case: HallCase, chosen: Chosen, fit: slice, test: slice) -> Column:
+def _out_of_fold(case: HallCase, chosen: Chosen, series: Callable[[HallTwin], Floats]) -> Floats:
+    """Return at the rounds what each half is told by the twin of the other (racks, rounds)."""
+    each = [case.targets.sample(series(twin), case.inputs.dt_s)[0] for twin in chosen.of_halves]
+    return swapped(case, each, chosen.halves)
+
+
+def _modelled_outlets(case: HallCase, chosen: Chosen, test: slice) -> Column:
     said = case.targets.sample(chosen.twin.said.outlet_c, case.inputs.dt_s)[0]
-    inside = np.where(case.rounds_in(fit), said, np.nan)
+    inside = _out_of_fold(case, chosen, lambda twin: twin.said.outlet_c)
     column = _rounds(case, "rack_outlet", said, inside, {}, test)
     column.extra["inlets"] = "modelled"
     return column
 
 
-def _inlets(case: HallCase, chosen: Chosen, fit: slice, test: slice) -> Column:
+def _inlets(case: HallCase, chosen: Chosen, test: slice) -> Column:
     """Rack-mean inlets as the hall's own air says them; relative figures are of the rise over the discharge."""
     targets, dt_s = case.targets, case.inputs.dt_s
     said = targets.sample(chosen.twin.said.inlet_c, dt_s)[0]
-    inside = np.where(case.rounds_in(fit), said, np.nan)
+    inside = _out_of_fold(case, chosen, lambda twin: twin.said.inlet_c)
     column = _rounds(case, "rack_inlet", said, inside, {}, test, targets.inlet_c)
     cold = np.repeat(chosen.twin.said.cold_c[:, :, None], len(case.servers), axis=2)
     column.zero[:] = targets.sample(cold, dt_s)[0].T
@@ -201,7 +211,8 @@ def _rounds(
 def _parameters(chosen: Chosen) -> dict[str, Any]:
     """Fitted parameters by name; racks: mean over racks where each has its own."""
     answer: dict[str, Any] = {}
-    for part, params in (("rack", chosen.twin.rack), ("hall", chosen.twin.hall)):
+    twin = chosen.twin
+    for part, params in (("rack", twin.rack.params), ("hall", twin.hall.params), ("inlet", twin.hall.inlet.params)):
         for name, values in asdict(params).items():
             each = np.atleast_2d(values)[0]
             answer[f"{part}.{name}"] = float(each[0]) if each.size == 1 else [float(v) for v in each]
