@@ -116,7 +116,8 @@ def fit_inlets(
 ) -> InletFit:
     """Fit the intakes on the inlets of `window` (racks, rounds).
 
-    cold_c, surplus (cells, 1), rise_k (cells, racks): the discharge, the surplus of cooler flow, what racks add. The shares are a least-squares problem with priors; the two lags are the best of a few.
+    cold_c, surplus (cells, 1), rise_k (cells, racks): the discharge, the surplus of cooler flow, what racks add. The
+    shares are a least-squares problem with priors; the two lags are the best of a few.
     """
     lags_s = (*TRIED_LAGS_S, *TRIED_SLOW_S)
     wide = [np.broadcast_to(x, rise_k.shape) for x in (cold_c, rise_k, rise_k.mean(axis=1, keepdims=True), surplus)]
