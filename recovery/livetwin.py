@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from plant.site import Site
@@ -12,8 +14,9 @@ from twin.engine import Engine
 from twin.ensemble import make_state
 from twin.state import State
 from twin.sync.follow import adopt_jobs, adopt_nodes
+from twin.sync.events import adopt_events
 from twin.sync.synchronise import Synchroniser
-from twin.telemetry.store import Batch
+from twin.telemetry.store import Batch, Event
 
 NODES_EVERY_MS = 300_000
 JOBS_EVERY_MS = 60_000
@@ -66,6 +69,10 @@ class LiveTwin:
     def correct(self, batch: Batch, now_ms: int) -> None:
         """Correct the ensemble by readings."""
         self.sync.correct(self.engine.derived, batch, now_ms)
+
+    def hear(self, events: Sequence[Event]) -> None:
+        """Take what the site announces: a chiller that is starting will run when its start is over."""
+        adopt_events(self.state, self.site, events)
 
     def service_frac(self) -> float:
         """Return the delivered share of demanded service in the last step, mean over members."""

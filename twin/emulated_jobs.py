@@ -23,6 +23,16 @@ GPU_CLASSES, CPU_CLASSES = ("training", "inference"), ("big_data", "scientific",
 RUN_SIGMA = 0.5
 
 
+@dataclass(frozen=True)
+class Wave:
+    """Batch work that arrives in a hall at one instant, takes a share of its nodes and ends after `run_s` [s]."""
+
+    hall: str
+    at_ms: int
+    nodes_frac: float
+    run_s: float
+
+
 @dataclass
 class _Column:
     """Rows of the table while they are drawn."""
@@ -30,10 +40,18 @@ class _Column:
     rows: list[tuple[str, JobClass, int, float, int, int, float]]
 
 
-def emulated_jobs(site: Site, seed: int, start_ms: int, hours: float, busy_frac: dict[str, float]) -> Jobs:
+def emulated_jobs(
+    site: Site,
+    seed: int,
+    start_ms: int,
+    hours: float,
+    busy_frac: dict[str, float],
+    waves: tuple[Wave, ...] = (),
+) -> Jobs:
     """Return jobs that keep each hall about as busy as `busy_frac` says (hall id -> share of its nodes).
 
-    Services and the work in progress arrive within the first minute; batch jobs keep coming for `hours`.
+    Services and the work in progress arrive within the first minute; batch jobs keep coming for `hours`, and each wave
+    comes on top of them.
     """
     out = _Column([])
     for h, hall in enumerate(site.hall_ids):
@@ -42,7 +60,22 @@ def emulated_jobs(site: Site, seed: int, start_ms: int, hours: float, busy_frac:
         cpu_nodes = int(in_hall.sum()) - gpu_nodes
         for names, nodes in ((GPU_CLASSES, gpu_nodes), (CPU_CLASSES, cpu_nodes)):
             _fill(out, seed, site, h, hall, names, busy_frac.get(hall, 0.0) * nodes, start_ms, hours)
+            mine = [wave for wave in waves if wave.hall == hall]
+            _waves(out, seed, h, mine, next(c for c in JOB_CLASSES if c.name in names), nodes)
     return _table(site, out)
+
+
+def _waves(out: _Column, seed: int, h: int, waves: list[Wave], c: JobClass, nodes: int) -> None:
+    """Jobs of four nodes or fewer, until each wave has its share."""
+    for number, wave in enumerate(waves):
+        left, piece = round(wave.nodes_frac * nodes), 0
+        while left > 0:
+            key = f"{wave.hall}/{c.name}/wave"
+            activity = min(1.0, ACTIVITY[c.name] * (0.85 + 0.3 * _draw(seed, "job activity", key, 100 * number + piece)))
+            width = min(left, 4)
+            name = f"{c.name}-{h}wave{number}-{piece}"
+            out.rows.append((name, c, width, wave.run_s, wave.at_ms + 1000 * (piece % 30), h, activity))
+            left, piece = left - width, piece + 1
 
 
 def _fill(

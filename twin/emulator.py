@@ -17,7 +17,7 @@ from plant.site import Site
 from twin import story
 from twin.commands import Commands
 from twin.drivers import Drivers
-from twin.emulated_jobs import emulated_jobs
+from twin.emulated_jobs import Wave, emulated_jobs
 from twin.engine import Engine
 from twin.ensemble import Spread, make_state
 from twin.nodephase import ON
@@ -27,13 +27,18 @@ from twin.telemetry.store import Batch, Event, Store
 # Hidden parameters are uniform within +- 20 % in effect: two of these standard deviations.
 # Sensors of the emulator have a bias of their own (`twin/sensors.py`).
 HIDDEN = Spread(0.1, 0.1, 0.1, 0.05, 0.2, 0.1, 0.05, 0.1, 0.03, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+# For trials of what is learned: every parameter uniform within +-20 % (+-0.2 in its logarithm).
+HIDDEN_WIDE = Spread(*[0.1] * 9, 1.0, *[0.1] * 6, 0.0, uniform=True)
 HIDDEN_MEMBER = 1_000_003  # a member id that no ensemble uses: the truth is nobody's twin
 SETTLE_S = 2 * 3600.0
 
 
 @dataclass
 class Scenario:
-    """What is emulated: hidden seed, start, length, how busy halls are, the incident if any, sensor quality."""
+    """What is emulated: hidden seed, start, length, how busy halls are, the incident if any, sensor quality.
+
+    hidden: how far its parameters may lie from the site file's; waves: work that arrives all at once.
+    """
 
     hidden_seed: int
     start_ms: int
@@ -42,6 +47,7 @@ class Scenario:
     incident: ResolvedIncident | None = None
     quality: Quality = field(default_factory=Quality)
     hidden: Spread = HIDDEN
+    waves: tuple[Wave, ...] = ()
 
 
 class Emulator:
@@ -52,7 +58,7 @@ class Emulator:
         self.site, self.scenario, self.store = site, scenario, store
         begin_ms = scenario.start_ms - int(SETTLE_S * 1000)
         jobs = emulated_jobs(
-            site, scenario.hidden_seed, begin_ms, scenario.hours + SETTLE_S / 3600.0, scenario.busy_frac
+            site, scenario.hidden_seed, begin_ms, scenario.hours + SETTLE_S / 3600.0, scenario.busy_frac, scenario.waves
         )
         state = make_state(site, begin_ms, jobs=jobs, seed=scenario.hidden_seed, spread=scenario.hidden)
         state.member[...] = HIDDEN_MEMBER

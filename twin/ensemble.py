@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,7 @@ class Spread:
     unit_flow_frac: float = 0.05
     structure_frac: float = 0.15
     sensor_bias_k: float = 0.2
+    uniform: bool = False  # spread evenly within two of these standard deviations, not normally
 
 
 NONE = Spread(*[0.0] * 17)
@@ -89,42 +91,46 @@ def make_state(
     return state
 
 
-def _vary(state: State, names: tuple[str, ...], purpose: str, sigma: float) -> Array:
-    """Return standard deviations' worth of variation (members, components), clipped."""
+def _vary(state: State, names: tuple[str, ...], purpose: str, sigma: float, uniform: bool = False) -> Array:
+    """Return standard deviations' worth of variation (members, components), clipped; or evenly within the clip."""
+    if uniform:
+        luck = streams.uniform(state.seed, purpose, state.member[:, None], streams.component_keys(names)[None, :])
+        return np.asarray(sigma * LIMIT_SIGMAS * (2.0 * luck - 1.0))
     z = streams.normal(state.seed, purpose, state.member[:, None], streams.component_keys(names)[None, :])
     return np.asarray(sigma * np.clip(z, -LIMIT_SIGMAS, LIMIT_SIGMAS))
 
 
 def _parameters(site: Site, s: State, spread: Spread) -> None:
+    vary = partial(_vary, s, uniform=spread.uniform)
     racks, loops, chillers = site.rack_ids, site.loop_ids, site.chiller_ids
-    s.rack_mass_kj_per_k[...] = site.rack_mass_kj_per_k * np.exp(_vary(s, racks, "rack mass", spread.rack_mass_frac))
-    s.rack_air_kj_per_k[...] = site.rack_air_kj_per_k * np.exp(_vary(s, racks, "rack air", spread.rack_air_frac))
-    s.rack_ua_kw_per_k[...] = site.rack_ua_kw_per_k * np.exp(_vary(s, racks, "rack ua", spread.rack_ua_frac))
-    s.rack_flow_kw_per_k[...] = site.rack_flow_kw_per_k * np.exp(_vary(s, racks, "rack flow", spread.rack_flow_frac))
-    recirc = site.rack_recirc_frac * np.exp(_vary(s, racks, "rack recirculation", spread.rack_recirc_frac))
+    s.rack_mass_kj_per_k[...] = site.rack_mass_kj_per_k * np.exp(vary(racks, "rack mass", spread.rack_mass_frac))
+    s.rack_air_kj_per_k[...] = site.rack_air_kj_per_k * np.exp(vary(racks, "rack air", spread.rack_air_frac))
+    s.rack_ua_kw_per_k[...] = site.rack_ua_kw_per_k * np.exp(vary(racks, "rack ua", spread.rack_ua_frac))
+    s.rack_flow_kw_per_k[...] = site.rack_flow_kw_per_k * np.exp(vary(racks, "rack flow", spread.rack_flow_frac))
+    recirc = site.rack_recirc_frac * np.exp(vary(racks, "rack recirculation", spread.rack_recirc_frac))
     s.rack_recirc_frac[...] = np.clip(recirc, 0.0, 0.95)
     s.loop_water_kj_per_k[...] = site.loop_water_kj_per_k * np.exp(
-        _vary(s, loops, "loop water", spread.loop_water_frac)
+        vary(loops, "loop water", spread.loop_water_frac)
     )
     s.chiller_capacity_kw[...] = site.chiller_capacity_kw * np.exp(
-        _vary(s, chillers, "chiller capacity", spread.chiller_capacity_frac)
+        vary(chillers, "chiller capacity", spread.chiller_capacity_frac)
     )
-    s.chiller_cop[...] = site.chiller_cop * np.exp(_vary(s, chillers, "chiller cop", spread.chiller_cop_frac))
-    s.node_power_scale[...] = np.exp(_vary(s, site.node_ids, "node power", spread.node_power_frac))
-    s.node_stop_c[...] = site.node_stop_c + _vary(s, site.node_ids, "node stop", spread.node_stop_k)
+    s.chiller_cop[...] = site.chiller_cop * np.exp(vary(chillers, "chiller cop", spread.chiller_cop_frac))
+    s.node_power_scale[...] = np.exp(vary(site.node_ids, "node power", spread.node_power_frac))
+    s.node_stop_c[...] = site.node_stop_c + vary(site.node_ids, "node stop", spread.node_stop_k)
     s.unit_flow_kw_per_k[...] = site.unit_flow_kw_per_k * np.exp(
-        _vary(s, site.unit_ids, "unit flow", spread.unit_flow_frac)
+        vary(site.unit_ids, "unit flow", spread.unit_flow_frac)
     )
     s.hall_structure_kj_per_k[...] = site.cooling.hall_structure_kj_per_k * np.exp(
-        _vary(s, site.hall_ids, "hall structure", spread.structure_frac)
+        vary(site.hall_ids, "hall structure", spread.structure_frac)
     )
-    s.hall_fan_scale[...] = np.exp(_vary(s, site.hall_ids, "fan power", spread.fan_power_frac))
-    s.rack_idle_scale[...] = np.exp(_vary(s, racks, "idle power", spread.idle_frac))
-    s.rack_bend_scale[...] = np.exp(_vary(s, racks, "power bend", spread.bend_frac))
-    s.rack_psu_loss_scale[...] = np.exp(_vary(s, racks, "psu loss", spread.psu_loss_frac))
+    s.hall_fan_scale[...] = np.exp(vary(site.hall_ids, "fan power", spread.fan_power_frac))
+    s.rack_idle_scale[...] = np.exp(vary(racks, "idle power", spread.idle_frac))
+    s.rack_bend_scale[...] = np.exp(vary(racks, "power bend", spread.bend_frac))
+    s.rack_psu_loss_scale[...] = np.exp(vary(racks, "psu loss", spread.psu_loss_frac))
     for array, names in (("rack_inlet_bias_k", racks), ("rack_outlet_bias_k", racks),
                          ("hall_hot_bias_k", site.hall_ids), ("loop_supply_bias_k", loops)):  # fmt: skip
-        s.arrays[array][...] = _vary(s, names, f"bias {array}", spread.sensor_bias_k)
+        s.arrays[array][...] = vary(names, f"bias {array}", spread.sensor_bias_k)
 
 
 def _populations(site: Site, s: State) -> None:

@@ -20,9 +20,15 @@ Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 
+WAKE_UP_C = 85.0  # what the register of a DS18B20 holds before its first conversion (data sheet)
+
+
 @dataclass(frozen=True)
 class Quality:
-    """How good the sensors are: standard deviations, shares of readings lost and late, longest delay [s]."""
+    """How good the sensors are: standard deviations, shares of readings lost and late, longest delay [s].
+
+    outlier_frac: share of readings of temperatures and amounts that are plain wrong (see `_spoil`); states never are.
+    """
 
     temp_k: float = 0.12
     bias_k: float = 0.2
@@ -30,6 +36,7 @@ class Quality:
     gap_frac: float = 0.02
     late_frac: float = 0.02
     late_s: float = 90.0
+    outlier_frac: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -148,6 +155,8 @@ class Sensors:
         relative = np.repeat([g.noise == "rel" for g, _ in turns], size)
         bias = np.concatenate([self.bias[g.kind, g.channel][which] for g, which in turns])
         value = self._disturb(value, key, kelvin, relative, bias, now_ms // 1000)
+        if self.quality.outlier_frac > 0.0:
+            value = self._spoil(value, key, kelvin, relative, now_ms // 1000)
         names = np.concatenate([self.names[g.kind][which] for g, which in turns])
         channel = np.repeat(np.array([g.channel for g, _ in turns], dtype=object), size)
         batch = Batch(np.full(len(value), now_ms, dtype=np.int64), names, channel, value)
@@ -166,6 +175,24 @@ class Sensors:
         value = value + scale * streams.normal(self.hidden_seed, "sensor noise", 0, key, draw)
         value = np.where(kelvin, value + bias, value)
         return np.where(relative, np.maximum(value, 0.0), value)
+
+    def _spoil(self, value: Array, key: NDArray[np.uint64], kelvin: Flags, relative: Flags, draw: int) -> Array:
+        """Replace some readings by what real buses and boards say instead; four kinds, equally often.
+
+        A spike (3 to 15 K, or 0.3 to 0.9 of an amount, up or down), nothing (0), a slipped decimal (ten times or a
+        tenth), the value of a sensor that has just been switched on (85 C, or a full scale of three times the amount).
+        """
+        luck = streams.uniform(self.hidden_seed, "sensor outlier", 0, key, draw)
+        hit = (luck < self.quality.outlier_frac) & (kelvin | relative)
+        if not hit.any():
+            return value
+        inside = luck / self.quality.outlier_frac
+        kind, rest = np.floor(4.0 * inside), 4.0 * inside % 1.0
+        up, size = np.where(rest < 0.5, -1.0, 1.0), 2.0 * rest % 1.0
+        spike = np.where(kelvin, value + up * (3.0 + 12.0 * size), value * (1.0 + up * (0.3 + 0.6 * size)))
+        slipped = value * np.where(up > 0.0, 10.0, 0.1)
+        woken = np.where(kelvin, WAKE_UP_C, 3.0 * value)
+        return np.where(hit, np.select([kind == 0, kind == 1, kind == 2], [spike, 0.0 * value, slipped], woken), value)
 
     def _deliver(self, batch: Batch, key: NDArray[np.uint64], now_ms: int) -> tuple[Batch, NDArray[np.int64]]:
         """Lose some readings, delay others."""

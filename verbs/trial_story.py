@@ -1,0 +1,137 @@
+"""What happens to an emulated site while a twin's following is measured: quiet work, or loads and cooling that move.
+
+The times below are fixed; a seed only moves them by a few minutes and chooses hidden parameters, sensors and jobs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from plant import streams
+from plant.actions import Action
+from plant.site import Site
+from twin.emulated_jobs import Wave
+from twin.emulator import HIDDEN_WIDE, Emulator, Scenario
+from twin.sensors import Quality
+from twin.telemetry.store import Store
+
+MINUTE_MS = 60_000
+START_MS = 1_767_225_600_000  # 2026-01-01T00:00Z, an instant like any other
+SENSORS = Quality(gap_frac=0.05, outlier_frac=0.02)
+CALM_BUSY_FRAC, EVENTFUL_BUSY_FRAC = 0.6, 0.35
+WAVE_FRAC = 0.4  # of a hall's nodes
+WAVE_MIN, WAVE_RUN_MIN = (10.0, 88.0), (66.0, 200.0)  # when work comes [min], and how long it stays
+SETPOINT_MIN, SETPOINT_K = (26.0, 40.0), 2.0  # raised and put back, as planned
+TRIP_MIN = 56.0  # all running chillers of a loop trip at once and restart by themselves
+UNITS_MIN = (97.0, 109.0)  # cooling units stop and come back
+UNITS_SHARE = 0.85  # of the hall's design air that is left
+JITTER_MIN = 4.0
+SECOND_HALL_MIN = 5.0  # halls do not move together
+
+
+@dataclass(frozen=True)
+class Happening:
+    """Something that changes inlets at an instant; announced: the site says beforehand that it will come."""
+
+    at_ms: int
+    hall: str
+    kind: str
+    announced: bool = False
+
+
+@dataclass(frozen=True)
+class Story:
+    """A site, how busy it is, and what happens from its start on; without happenings a calm one."""
+
+    site: Site
+    seed: int
+    hours: float
+    eventful: bool
+
+    @property
+    def name(self) -> str:
+        """The word of reports."""
+        return "eventful" if self.eventful else "calm"
+
+    def _at_ms(self, minute: float, what: str, hall: int) -> int:
+        luck = float(streams.uniform(self.seed, "trial time", 0, streams.component_key(f"{what}/{hall}")))
+        minute += JITTER_MIN * (2.0 * luck - 1.0) + SECOND_HALL_MIN * hall
+        return START_MS + round(minute * 4.0) * MINUTE_MS // 4  # on the grid of 15 s
+
+    def waves(self) -> tuple[Wave, ...]:
+        """Work that arrives all at once."""
+        if not self.eventful:
+            return ()
+        return tuple(
+            Wave(hall, self._at_ms(at_min, f"wave{n}", h), WAVE_FRAC, 60.0 * run_min)
+            for h, hall in enumerate(self.site.hall_ids)
+            for n, (at_min, run_min) in enumerate(zip(WAVE_MIN, WAVE_RUN_MIN, strict=True))
+        )
+
+    def emulator(self, store: Store) -> Emulator:
+        """The emulated site, settled, with everything that will happen to it in its agenda."""
+        busy = dict.fromkeys(self.site.hall_ids, EVENTFUL_BUSY_FRAC if self.eventful else CALM_BUSY_FRAC)
+        scenario = Scenario(
+            self.seed, START_MS, self.hours, busy, quality=SENSORS, hidden=HIDDEN_WIDE, waves=self.waves()
+        )
+        emulator = Emulator(self.site, scenario, store)
+        if self.eventful:
+            self._write(emulator)
+        return emulator
+
+    def _write(self, emulator: Emulator) -> None:
+        agenda, site = emulator.engine.state.agenda, self.site
+        for h in range(len(site.hall_ids)):
+            loop = int(site.hall_loop[h])
+            for k in np.flatnonzero((site.chiller_loop == loop) & ~site.chiller_standby):
+                agenda.add(self._at_ms(TRIP_MIN, "trip", loop), "chiller", site.chiller_ids[k], "shock")
+            back = {"repaired_ms": self._at_ms(UNITS_MIN[1], "units", h)}
+            for unit in self._units(h):
+                agenda.add(self._at_ms(UNITS_MIN[0], "units", h), "cooling_unit", site.unit_ids[unit], "stop", back)
+
+    def _units(self, hall: int) -> list[int]:
+        """Cooling units that stop: so many that the others give at most `UNITS_SHARE` of the design air."""
+        units = np.flatnonzero(self.site.unit_hall == hall)
+        design = float(self.site.rack_flow_kw_per_k[self.site.rack_hall == hall].sum())
+        air = self.site.unit_flow_kw_per_k[units]
+        left = [n for n in range(1, len(units) + 1) if air[:n].sum() >= UNITS_SHARE * design]
+        return [int(u) for u in units[left[0] if left else len(units) :]]
+
+    def setpoints(self) -> list[tuple[int, int, float]]:
+        """Set-points that people change, in order of time: (instant [ms], hall, supply air [C])."""
+        if not self.eventful:
+            return []
+        supply = self.site.hall_supply_c
+        return sorted(
+            (self._at_ms(at_min, "set-point", h), h, float(supply[h]) + raised_k)
+            for h in range(len(self.site.hall_ids))
+            for at_min, raised_k in zip(SETPOINT_MIN, (SETPOINT_K, 0.0), strict=True)
+        )
+
+    def step(self, hall: int, supply_c: float) -> Action:
+        """The plan step that changes a set-point."""
+        return Action.of("set_cooling", (self.site.hall_ids[hall],), supply_c=supply_c)
+
+    def command(self, emulator: Emulator, key: str, hall: int, supply_c: float) -> None:
+        """Change a set-point of the emulated site, as its operators would."""
+        args = {"step": self.step(hall, supply_c).as_dict()}
+        emulator.request("command", {"verb": "plant", "key": key, "epoch": 1, "args": args})
+
+    def happenings(self) -> list[Happening]:
+        """Everything that the twin cannot know before it happens, and what the site announces."""
+        out = [Happening(at_ms, self.site.hall_ids[h], "set-point", True) for at_ms, h, _ in self.setpoints()]
+        if not self.eventful:
+            return out
+        for h, hall in enumerate(self.site.hall_ids):
+            loop = int(self.site.hall_loop[h])
+            restart_s = float(self.site.cooling.chiller_retry_s[self.site.chiller_loop == loop].max())
+            trip_ms = self._at_ms(TRIP_MIN, "trip", loop)
+            out.append(Happening(trip_ms, hall, "chillers trip"))
+            out.append(Happening(trip_ms + int(restart_s * 1000), hall, "chillers restart", announced=True))
+            out += [Happening(self._at_ms(m, "units", h), hall, "cooling units") for m in UNITS_MIN]
+        for wave in self.waves():
+            out.append(Happening(wave.at_ms, wave.hall, "work comes"))
+            out.append(Happening(wave.at_ms + int(wave.run_s * 1000), wave.hall, "work ends"))
+        return sorted(out, key=lambda one: one.at_ms)
