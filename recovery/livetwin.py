@@ -13,8 +13,8 @@ from twin.drivers import Drivers
 from twin.engine import Engine
 from twin.ensemble import make_state
 from twin.state import State
-from twin.sync.follow import adopt_jobs, adopt_nodes
 from twin.sync.events import adopt_events
+from twin.sync.follow import adopt_jobs, adopt_nodes
 from twin.sync.synchronise import Synchroniser
 from twin.telemetry.store import Batch, Event
 

@@ -71,7 +71,9 @@ def _waves(out: _Column, seed: int, h: int, waves: list[Wave], c: JobClass, node
         left, piece = round(wave.nodes_frac * nodes), 0
         while left > 0:
             key = f"{wave.hall}/{c.name}/wave"
-            activity = min(1.0, ACTIVITY[c.name] * (0.85 + 0.3 * _draw(seed, "job activity", key, 100 * number + piece)))
+            activity = min(
+                1.0, ACTIVITY[c.name] * (0.85 + 0.3 * _draw(seed, "job activity", key, 100 * number + piece))
+            )
             width = min(left, 4)
             name = f"{c.name}-{h}wave{number}-{piece}"
             out.rows.append((name, c, width, wave.run_s, wave.at_ms + 1000 * (piece % 30), h, activity))

@@ -109,9 +109,7 @@ def _parameters(site: Site, s: State, spread: Spread) -> None:
     s.rack_flow_kw_per_k[...] = site.rack_flow_kw_per_k * np.exp(vary(racks, "rack flow", spread.rack_flow_frac))
     recirc = site.rack_recirc_frac * np.exp(vary(racks, "rack recirculation", spread.rack_recirc_frac))
     s.rack_recirc_frac[...] = np.clip(recirc, 0.0, 0.95)
-    s.loop_water_kj_per_k[...] = site.loop_water_kj_per_k * np.exp(
-        vary(loops, "loop water", spread.loop_water_frac)
-    )
+    s.loop_water_kj_per_k[...] = site.loop_water_kj_per_k * np.exp(vary(loops, "loop water", spread.loop_water_frac))
     s.chiller_capacity_kw[...] = site.chiller_capacity_kw * np.exp(
         vary(chillers, "chiller capacity", spread.chiller_capacity_frac)
     )

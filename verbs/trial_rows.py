@@ -68,7 +68,7 @@ def _windows(trial: Trial, f: Forecast) -> tuple[Any, ...]:
         if not h.announced and f.made_ms < h.at_ms <= f.for_ms
     }
     error, error_read = f.mean_c - true_then, f.mean_c + f.bias_k - read_then
-    read_sd = np.hypot(f.sd_k, SENSORS.temp_k)
+    read_sd = np.hypot(f.read_sd_k, SENSORS.temp_k)
     return (
         np.abs(true_then - true_now) > TRANSIENT_K, ~np.isin(site.rack_hall, list(taken_by_surprise)),
         error, read_now - true_then, true_now - true_then, error_read, read_now - read_then,

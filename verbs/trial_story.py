@@ -23,10 +23,11 @@ SENSORS = Quality(gap_frac=0.05, outlier_frac=0.02)
 CALM_BUSY_FRAC, EVENTFUL_BUSY_FRAC = 0.6, 0.35
 WAVE_FRAC = 0.4  # of a hall's nodes
 WAVE_MIN, WAVE_RUN_MIN = (10.0, 88.0), (66.0, 200.0)  # when work comes [min], and how long it stays
-SETPOINT_MIN, SETPOINT_K = (26.0, 40.0), 2.0  # raised and put back, as planned
+SETPOINT_MIN, SETPOINT_K = (26.0, 40.0), 2.0  # raised and put back
 TRIP_MIN = 56.0  # all running chillers of a loop trip at once and restart by themselves
 UNITS_MIN = (97.0, 109.0)  # cooling units stop and come back
 UNITS_SHARE = 0.85  # of the hall's design air that is left
+CONTROL_ERROR_K = 0.5  # the sensor by which a hall's control holds its supply air errs, evenly within this
 JITTER_MIN = 4.0
 SECOND_HALL_MIN = 5.0  # halls do not move together
 
@@ -39,6 +40,15 @@ class Happening:
     hall: str
     kind: str
     announced: bool = False
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of a hall's supply air set-point."""
+
+    at_ms: int
+    hall: int
+    by_k: float
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,8 @@ class Story:
             self.seed, START_MS, self.hours, busy, quality=SENSORS, hidden=HIDDEN_WIDE, waves=self.waves()
         )
         emulator = Emulator(self.site, scenario, store)
+        luck = streams.uniform(self.seed, "trial control error", 0, streams.component_keys(self.site.hall_ids))
+        emulator.engine.state.hall_setpoint_c[...] += CONTROL_ERROR_K * (2.0 * luck - 1.0)
         if self.eventful:
             self._write(emulator)
         return emulator
@@ -99,29 +111,34 @@ class Story:
         left = [n for n in range(1, len(units) + 1) if air[:n].sum() >= UNITS_SHARE * design]
         return [int(u) for u in units[left[0] if left else len(units) :]]
 
-    def setpoints(self) -> list[tuple[int, int, float]]:
-        """Set-points that people change, in order of time: (instant [ms], hall, supply air [C])."""
+    def kinds(self) -> dict[str, str]:
+        """Component -> kind, as a gate wants it."""
+        return {c: kind for kind in self.site.kinds for c in self.site.components(kind)}
+
+    def setpoints(self) -> list[Change]:
+        """Set-points that people change, in order of time."""
         if not self.eventful:
             return []
-        supply = self.site.hall_supply_c
         return sorted(
-            (self._at_ms(at_min, "set-point", h), h, float(supply[h]) + raised_k)
-            for h in range(len(self.site.hall_ids))
-            for at_min, raised_k in zip(SETPOINT_MIN, (SETPOINT_K, 0.0), strict=True)
+            (
+                Change(self._at_ms(at_min, "set-point", h), h, by_k)
+                for h in range(len(self.site.hall_ids))
+                for at_min, by_k in zip(SETPOINT_MIN, (SETPOINT_K, -SETPOINT_K), strict=True)
+            ),
+            key=lambda change: change.at_ms,
         )
 
-    def step(self, hall: int, supply_c: float) -> Action:
-        """The plan step that changes a set-point."""
-        return Action.of("set_cooling", (self.site.hall_ids[hall],), supply_c=supply_c)
-
-    def command(self, emulator: Emulator, key: str, hall: int, supply_c: float) -> None:
-        """Change a set-point of the emulated site, as its operators would."""
-        args = {"step": self.step(hall, supply_c).as_dict()}
+    def command(self, emulator: Emulator, change: Change) -> None:
+        """Change a set-point of the emulated site, as its operators would; its control keeps its own error."""
+        supply_c = float(emulator.engine.state.hall_setpoint_c[0, change.hall]) + change.by_k
+        step = Action.of("set_cooling", (self.site.hall_ids[change.hall],), supply_c=supply_c)
+        args = {"step": step.as_dict()}
+        key = f"{change.at_ms:016d}:{change.hall}"
         emulator.request("command", {"verb": "plant", "key": key, "epoch": 1, "args": args})
 
     def happenings(self) -> list[Happening]:
         """Everything that the twin cannot know before it happens, and what the site announces."""
-        out = [Happening(at_ms, self.site.hall_ids[h], "set-point", True) for at_ms, h, _ in self.setpoints()]
+        out = [Happening(c.at_ms, self.site.hall_ids[c.hall], "set-point") for c in self.setpoints()]
         if not self.eventful:
             return out
         for h, hall in enumerate(self.site.hall_ids):
