@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 
 import numpy as np
@@ -45,6 +45,7 @@ class Spread:
     unit_flow_frac: float = 0.05
     structure_frac: float = 0.15
     sensor_bias_k: float = 0.2
+    _: KW_ONLY
     uniform: bool = False  # spread evenly within two of these standard deviations, not normally
 
 
