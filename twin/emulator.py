@@ -28,7 +28,9 @@ from twin.telemetry.store import Batch, Event, Store
 # Sensors of the emulator have a bias of their own (`twin/sensors.py`).
 HIDDEN = Spread(0.1, 0.1, 0.1, 0.05, 0.2, 0.1, 0.05, 0.1, 0.03, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 # For trials of what is learned: every parameter uniform within +-20 % (+-0.2 in its logarithm).
-HIDDEN_WIDE = Spread(*[0.1] * 9, 1.0, *[0.1] * 6, 0.0, uniform=True)
+HIDDEN_WIDE = Spread(
+    0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 1.0, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.0, uniform=True
+)  # fmt: skip
 HIDDEN_MEMBER = 1_000_003  # a member id that no ensemble uses: the truth is nobody's twin
 SETTLE_S = 2 * 3600.0
 
