@@ -62,6 +62,7 @@ def _chillers(site: Site, d: Derived, on: NDArray[np.bool_], present: NDArray[np
     # a control stops chillers that the load does not need: while the water is cold that is no fault
     cold = (s.loop_supply_c < s.loop_setpoint_c + STAGED_K) & site.cooling.loop_controlled
     rests = site.chiller_standby | cold.take(site.chiller_loop, axis=1)
+    rests &= s.chiller_phase != bits.STARTING  # it said that it is coming up
     off = np.where(rests, bits.STANDBY, now)
     phase = np.where(present, np.where(on, bits.CHILLER_ON, off), s.chiller_phase)
     s.arrays["chiller_phase"] = phase.astype(np.int8)
