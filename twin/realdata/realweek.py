@@ -1,7 +1,7 @@
 """The real week: the twin runs the real jobs, its node law is fitted on some days, its error is reported on others.
 
-Rows are open loop (no reading of the test window is used) and 10 min and 1 h ahead (the workload known, the power
-corrected by the readings so far), beside persistence and beside the regression refitted in the same run.
+Rows are open loop (no reading of the test window is used) and 10 min and 1 h ahead (the workload known, an ensemble
+corrected by every reading so far), beside persistence and beside the regressions refitted in the same run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from twin.realdata.metrics import below_frac, mape
 from twin.realdata.powerfit import Features, PowerLaw, features_of, fit_power, out_of_fold_kw
 from twin.realdata.residual import choose, forecast_kw, held, slow_gain
 from twin.realdata.week import WeekData
+from twin.realdata.weekahead import DAY_S, Assimilation, against, assimilate, checks, opponents
 from twin.realdata.weekbase import CONCAVE, REGRESSIONS, regression_kw, task_sums
+from twin.realdata.widelaw import parts_of
 from twin.realdata.window import parse_window, require_apart
 
 Floats = NDArray[np.float64]
@@ -26,6 +28,7 @@ Floats = NDArray[np.float64]
 HORIZONS_S = (600, 3600)
 LAWS = ("linear", "concave", "packages")
 LEAST_FIT_SAMPLES = 240
+HALVES = 1  # row of `out_of_fold_kw` where halves were left out: residuals as large as on days that differ
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Fitted:
     laws: tuple[PowerLaw, ...]
     said_kw: dict[str, Floats]
     out_of_fold_kw: Floats
+    features: Features
 
 
 def windows(week: WeekData, fit: str | None, test: str | None) -> tuple[slice, slice]:
@@ -62,7 +66,7 @@ def fit_week(week: WeekData, util_frac: Floats, fit: slice) -> Fitted:
     laws = tuple(_fit(name, week, features, fit) for name in LAWS)
     law = min(laws, key=lambda each: each.cv_mape)
     apart = out_of_fold_kw(law, features, week.power_kw, fit, step_s)
-    return Fitted(law, laws, {each.name: each.site_kw(features) for each in laws}, apart)
+    return Fitted(law, laws, {each.name: each.site_kw(features) for each in laws}, apart, features)
 
 
 def _fit(name: str, week: WeekData, features: Features, fit: slice) -> PowerLaw:
@@ -82,11 +86,26 @@ def evaluate_week(week: WeekData, fitted: Fitted, fit: slice, test: slice, seed:
     """Return the `results` of `evaluate sync` for a twin fitted on the fit window."""
     sums = task_sums(week, len(week.power_kw))
     regressions = {name: regression_kw(sums, week.power_kw, fit, name) for name in REGRESSIONS}
-    rows = [_row(week, fitted, regressions[CONCAVE], fit, test, seed, horizon_s) for horizon_s in (0, *HORIZONS_S)]
+    step_s = week.step_ms / 1000.0
+    assimilation = assimilate(
+        parts_of(fitted.features, sums), week.power_kw, fitted.out_of_fold_kw[HALVES], fit, test,
+        tuple(round(h / step_s) for h in HORIZONS_S), step_s=step_s, hosts=week.mapping.hosts.count, seed=seed,
+    )  # fmt: skip
+    rows = [_open_loop(week, fitted, regressions[CONCAVE], fit, test, seed)]
+    rows += [_ahead(week, fitted, assimilation, regressions, fit, test, seed, h) for h in HORIZONS_S]
+    drift = assimilation.drift
     return {
         "rows": rows,
         "in_sync": _in_sync(rows),
         "in_sync_rule": "open loop below 10 % error for >= 90 % of the time, better than persistence at each horizon",
+        "assimilation": {
+            "members": assimilation.members,
+            "slow_s": drift.slow_s,
+            "slow_kw": drift.slow_kw,
+            "fast_s": drift.fast_s,
+            "fast_kw": drift.fast_kw,
+            "interval": "quantiles of past errors, moved by outcomes known when a forecast is made; start: fit window",
+        },
         "laws": [_law(week, law, fitted, test) for law in fitted.laws],
         "law": fitted.law.name,
         "regressions": [{"name": n, "mape": _mape(week, said, test)} for n, said in regressions.items()],
@@ -98,28 +117,46 @@ def evaluate_week(week: WeekData, fitted: Fitted, fit: slice, test: slice, seed:
     }
 
 
-def _row(
-    week: WeekData, fitted: Fitted, regression: Floats, fit: slice, test: slice, seed: int, horizon_s: int
+def _open_loop(
+    week: WeekData, fitted: Fitted, regression: Floats, fit: slice, test: slice, seed: int
 ) -> dict[str, Any]:
-    """One row: the correction is chosen on the fit window out of fold, the baseline holds its last residual."""
+    """The row without readings: the law alone beside the regression alone."""
+    power, model = week.power_kw, fitted.said_kw[fitted.law.name]
+    low, high = _interval(power, fitted.out_of_fold_kw, model, fit)
+    said = Forecasts(power, model, regression, None, low, high)
+    return row("power", 0, said, test, step_s=week.step_ms / 1000.0, seed=seed, refused=_refused(week))
+
+
+def _ahead(
+    week: WeekData,
+    fitted: Fitted,
+    assimilation: Assimilation,
+    regressions: dict[str, Floats],
+    fit: slice,
+    test: slice,
+    seed: int,
+    horizon_s: int,
+) -> dict[str, Any]:
+    """One row with assimilation; the baseline is the concave regression with its residual smoothed and damped."""
     power, model, step_s = week.power_kw, fitted.said_kw[fitted.law.name], week.step_ms / 1000.0
     steps = round(horizon_s / step_s)
-    extra: dict[str, Any] = {}
-    twin, rehearsed, base = model, fitted.out_of_fold_kw, regression
-    if steps:
-        correction = choose(power, rehearsed, fit, steps, slow_gain(step_s))
-        twin = forecast_kw(model, power - model, correction)
-        rehearsed = np.stack([forecast_kw(m, power - m, correction) for m in rehearsed])
-        base = forecast_kw(regression, power - regression, held(steps))
-        extra = {
-            "held_mape": _mape(week, forecast_kw(model, power - model, held(steps)), test),
-            "gain": correction.gain,
-            "damping": correction.damping,
-        }
-    low, high = _interval(power, rehearsed, twin, fit)
-    persistence = _persistence(power, steps) if steps else None
-    said = Forecasts(power, twin, base, persistence, low, high)
-    return row("power", horizon_s, said, test, step_s=step_s, seed=seed, refused=_refused(week)) | extra
+    said = assimilation.said[steps]
+    others = opponents(power, regressions, fit, steps, step_s)
+    base = others[f"{CONCAVE}, residual smoothed and damped"]
+    forecasts = Forecasts(power, said.mean_kw, base, _persistence(power, steps), said.low_kw, said.high_kw)
+    answer = row(
+        "power", horizon_s, forecasts, test, step_s=step_s, seed=seed, refused=_refused(week), block_s=DAY_S
+    )  # fmt: skip
+    correction = choose(power, fitted.out_of_fold_kw, fit, steps, slow_gain(step_s))
+    return answer | {
+        "baselines": against(power, said.mean_kw, others, test, step_s, seed),
+        **checks(power, said, fit, test, step_s),
+        # the chosen law without members, its residual used as the regressions use theirs
+        "damped_mape": _mape(week, forecast_kw(model, power - model, correction), test),
+        "held_mape": _mape(week, forecast_kw(model, power - model, held(steps)), test),
+        "gain": correction.gain,
+        "damping": correction.damping,
+    }
 
 
 def _interval(power: Floats, rehearsed: Floats, twin: Floats, fit: slice) -> tuple[Floats, Floats]:
