@@ -75,7 +75,8 @@ def fit_drift(residual_kw: Floats, step_s: float, mean_kw: float) -> Drift:
 
     start = np.log([START[0], spread, max(START[1], 2.0 * step_s), spread])
     best = minimize(cost, start, method="Nelder-Mead", options={"maxiter": ROUNDS, "xatol": 0.02, "fatol": 1e-4})
-    return Drift(*(float(v) for v in np.exp(best.x)), meter_kw)
+    slow_s, slow_kw, fast_s, fast_kw = np.exp(best.x).tolist()
+    return Drift(slow_s, slow_kw, fast_s, fast_kw, meter_kw)
 
 
 def _log_likelihood(r: list[float], gaps_s: list[float], drift: Drift) -> float:
