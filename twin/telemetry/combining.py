@@ -14,7 +14,7 @@ from twin.telemetry.samples import Series
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Place = tuple[str, str]
+Place = tuple[str, str, str]
 
 # Samples of one second are of one instant: agents round to it.
 INSTANT_MS = 1000
@@ -22,7 +22,7 @@ _HOW: dict[str, Callable[[list[float]], float]] = {"max": max, "min": min, "sum"
 
 
 class Combiner:
-    """Who contributes to each reading, and what the last instant has said so far."""
+    """Who contributes to each reading of a rule, and what the last instant has said so far."""
 
     def __init__(self) -> None:
         self._members: dict[Place, set[Series]] = {}
@@ -64,7 +64,7 @@ class Combiner:
         for row in rows[np.argsort(time_ms[rows], kind="stable")].tolist():
             of = int(which[row])
             meaning, at = meanings[of], int(time_ms[row])
-            place = (meaning.component, meaning.channel) if meaning else ("", "")
+            place = (meaning.component, meaning.channel, meaning.rule) if meaning else ("", "", "")
             self._members.setdefault(place, set()).add(series[of])
             instant = at // INSTANT_MS
             if (place, instant) not in groups:

@@ -67,12 +67,22 @@ def plain(name: str) -> str:
     return _DIVIDERS.sub("-", name.lower())
 
 
+def bare(name: str) -> str:
+    """The host in a name: of an address its host, without a port.
+
+    >>> bare("http://web-17.example.org:9100/metrics")
+    'web-17.example.org'
+    """
+    host = name.split("://", 1)[1].split("/", 1)[0] if "://" in name else name
+    head, _, port = host.rpartition(":")
+    return head if head and port.isdigit() else host
+
+
 def _forms(name: str) -> list[str]:
-    """The name, without its port, and its first label where it is no address."""
-    head, _, port = name.rpartition(":")
-    bare = head if head and port.isdigit() else name
-    short = bare if _ADDRESS.fullmatch(bare) else bare.split(".")[0]
-    return list(dict.fromkeys(form for form in (name, bare, short) if form))
+    """The name, the host in it, and its first label where it is no address."""
+    host = bare(name)
+    short = host if _ADDRESS.fullmatch(host) else host.split(".")[0]
+    return list(dict.fromkeys(form for form in (name, host, short) if form))
 
 
 def _expanded(component: str, match: re.Match[str]) -> str:

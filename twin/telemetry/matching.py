@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import translate
 
-from twin.telemetry.hosts import Hosts
+from twin.telemetry.hosts import Hosts, bare
 from twin.telemetry.mappingfile import SLOT, UNITS, Rule, line_of, our_channel
 from twin.telemetry.samples import Series
 
 Words = dict[str, str]
+METRIC_FIELDS = frozenset({"gauge", "counter", "untyped"})
+LOCAL = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,9 @@ class Matcher:
         """`tag:NAME+1|DEFAULT`, or `KIND:TAG,TAG` joined to a component of the kind by the first tag present."""
         names, has_default, default = rest.partition("|")
         names, _, plus = names.partition("+")
-        said = next((tags[name] for name in names.split(",") if tags.get(name)), None)
+        present = [tags[name] for name in names.split(",") if tags.get(name)]
+        # a loop-back address names nobody where another tag does
+        said = next((one for one in present if bare(one) not in LOCAL), present[0] if present else None)
         if said is None:
             return default if has_default else None
         if plus:
@@ -139,9 +143,13 @@ class Matcher:
 
 
 def name_of(series: Series) -> str:
-    """What rules match: <measurement>.<field>, or <component>/<channel> for a row of a long table."""
+    """What rules match: <measurement>.<field>, or <component>/<channel> for a row of a long table.
+
+    A metric of Prometheus is always prometheus.<metric>, also where it is the measurement and its kind the field.
+    """
     if series.measurement:
-        return f"{series.measurement}.{series.field}"
+        plain = series.field in METRIC_FIELDS
+        return f"prometheus.{series.measurement}" if plain else f"{series.measurement}.{series.field}"
     return f"{dict(series.tags).get('component', '')}/{series.field}"
 
 
