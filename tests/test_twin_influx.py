@@ -6,14 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
+import influx_world
 import numpy as np
 import pytest
-from servers import InfluxServer, free_ports, missing_for_influx
+from influx_world import NODE, NOW_MS, RACK, Site, account_is_right, one
+from servers import InfluxServer, free_ports
 
 from plant.errors import ConfigError, StoreUnavailable
 from twin.telemetry.influx_query import InfluxQuery, parsed, quoted, text
@@ -22,70 +21,7 @@ from twin.telemetry.influx_write import HELD_BYTES
 from twin.telemetry.spool import Kept, Spool
 from twin.telemetry.store import LATEST_MS, Batch
 
-NOW_MS = 1_671_350_400_000
-RACK, NODE = "hk/zone-c/r01", "hk/zone-c/r01/n001"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InfluxServer]:
-    missing = missing_for_influx()
-    if missing:
-        pytest.skip(f"influx: {' and '.join(missing)} not installed (`make servers`)")
-    server = InfluxServer(tmp_path_factory.mktemp("influx")).start()
-    yield server
-    server.stop()
-
-
-class Site:
-    """One database and one spool, opened as often as a test likes."""
-
-    def __init__(self, server: InfluxServer, spool: Path) -> None:
-        self.server, self.spool = server, spool
-        self.database = server.create_database("faults")
-        self._open: list[InfluxStore] = []
-
-    def store(self, **changes: object) -> InfluxStore:
-        settings = {"site": "hk", "spool": self.spool, "kind_of": {RACK: "rack", NODE: "node"}}
-        settings |= {"timeout_s": 1.0} | changes
-        self._open.append(InfluxStore(self.server.url, self.database, self.server.token, **settings))
-        return self._open[-1]
-
-    def write_raw(self, lines: str) -> None:
-        """Line protocol from somebody else."""
-        url = f"http://127.0.0.1:{self.server.inner}/write?db={self.database}"
-        urllib.request.urlopen(urllib.request.Request(url, lines.encode()), timeout=5).close()
-
-    def drained(self, store: InfluxStore, within_s: float = 20.0) -> bool:
-        """Whether all that waits goes out in time; the server may need a moment after its start."""
-        until_s = time.monotonic() + within_s
-        while not store.drain() and time.monotonic() < until_s:
-            time.sleep(0.05)
-        return store.delivery().spooled == 0
-
-    def count(self, field: str = "power_kw", kind: str = "node") -> int:
-        series = self.server.query(f'SELECT count("{field}") FROM "{kind}"', self.database)
-        return int(series[0]["values"][0][1]) if series else 0
-
-    def close(self) -> None:
-        for store in self._open:
-            store.close()
-
-
-@pytest.fixture
-def site(server: InfluxServer, tmp_path: Path) -> Iterator[Site]:
-    site = Site(server, tmp_path / "spool")
-    yield site
-    site.close()
-
-
-def one(second: int, value: float = 5.0, n: int = 1) -> Batch:
-    """n readings of a node's power, a millisecond apart, from this second on."""
-    return Batch.of(NOW_MS + 1000 * second + np.arange(n), [NODE] * n, ["power_kw"] * n, np.full(n, value))
-
-
-def account_is_right(store: InfluxStore) -> bool:
-    done = store.delivery()
-    return done.sent == done.stored + done.spooled + done.rejected
+server, site = influx_world.server, influx_world.site
 
 
 @pytest.mark.servers
@@ -137,7 +73,7 @@ def test_a_silent_database_neither_blocks_for_long_nor_grows_memory(site: Site) 
     try:
         for k in range(100):
             store.write(one(k, n=50))
-        assert store._writer._held_bytes <= HELD_BYTES
+        assert store._writer._account.held_bytes <= HELD_BYTES
         assert account_is_right(store)
     finally:
         site.server.continue_database()

@@ -129,14 +129,22 @@ class LineBuilder:
             order = np.lexsort((number, time_ms, component))
             number, time_ms, value, component = number[order], time_ms[order], value[order], component[order]
             starts = _starts(component, time_ms, number)
-        fresh = np.array([not self._valid[n] for n in number.tolist()], dtype=bool)
-        for n in number[fresh].tolist():
-            self._valid[n] = True
+        fresh = self._newly_valid(number)
         ends = np.append(starts[1:], len(number))
         text, place = columns.lines(number, value, fresh, starts, component[starts], time_ms[starts] * _NS_PER_MS)
         for first in range(0, len(starts), LINES_PER_BLOCK):
             last = min(first + LINES_PER_BLOCK, len(starts))
             yield Block(lane, text[place[first] : place[last]], int(ends[last - 1] - starts[first]))
+
+    def _newly_valid(self, number: Ints) -> NDArray[np.bool_]:
+        """Which readings are the first valid one of their series, or the first after a refused one."""
+        where = np.flatnonzero([not self._valid[n] for n in number.tolist()])
+        series, first = np.unique(number[where], return_index=True)
+        for n in series.tolist():
+            self._valid[n] = True
+        fresh = np.zeros(len(number), dtype=bool)
+        fresh[where[first]] = True
+        return fresh
 
 
 def _starts(component: Ints, time_ms: Ints, number: Ints) -> Ints:

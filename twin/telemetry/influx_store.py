@@ -84,7 +84,7 @@ class InfluxStore:
             self._query.check()
         self._lines = LineBuilder(site, self._kind_of, LANES)
         self._building = threading.Lock()
-        self._writer = InfluxWriter(address, Spool(spool), timeout_s=timeout_s)
+        self._writer = InfluxWriter(address, Spool(spool), self._query, timeout_s=timeout_s)
         self._refused: Counter[str] = Counter()
         self._aside: deque[Refusal] = deque(maxlen=REFUSALS_KEPT)
         self._seen: dict[tuple[int, str, str], float] = {}

@@ -1,9 +1,10 @@
 """Blocks of line protocol on their way into InfluxDB, each on disk first: stored + spooled == sent, always.
 
-A block is written to the spool before it is acknowledged and dropped from it when the database has confirmed it, so
-neither the database's death nor ours loses a reading. Senders of our own use the client's synchronous write, one per
-lane and each in order; while the database is away blocks wait on disk and memory stays bounded. A line that the server
-will never take is set aside with its reason (docs/decisions/011-influx-spool.md, 015-influx-lanes.md).
+A block is written to the spool before it is acknowledged and leaves it some time after the database has confirmed it
+(`twin.telemetry.confirmed`), so neither the database's death nor ours loses a reading. Senders of our own use the
+client's synchronous write, one per lane and each in order; while the database is away blocks wait on disk and memory
+stays bounded. A line that the server will never take is set aside with its reason
+(docs/decisions/011-influx-spool.md, 015-influx-lanes.md).
 """
 
 from __future__ import annotations
@@ -12,21 +13,25 @@ import json
 import logging
 import re
 import threading
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import urllib3
 
 from plant.errors import StoreUnavailable
-from twin.telemetry.influx_lane import Lane, Waiting
-from twin.telemetry.influx_query import Address, refusal
+from twin.telemetry.confirmed import Confirmed
+from twin.telemetry.influx_lane import GROUP_BYTES, Lane, Waiting
+from twin.telemetry.influx_query import Address, InfluxQuery, refusal
 from twin.telemetry.spool import Spool
 
 LANES = 2
 # Lines of blocks not yet confirmed that are held in memory, all lanes together; beyond it they are read back from disk.
 HELD_BYTES = 16 << 20
 SETTLE_S = 30.0
+# After a longer silence the database may have been started anew without any of our requests failing.
+UNSEEN_S = 0.05
 # What a server answers to lines it cannot take (bad request, too large, unprocessable); all else is tried again.
 _LINES_AT_FAULT = (400, 413, 422)
 # A line ends where a line ends outside of a string: the text of an event may hold line ends of its own.
@@ -35,48 +40,56 @@ _LINE = re.compile(rb'(?:[^"\n]|"(?:[^"\\]|\\.)*")+', re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Readings given to the writer, confirmed by the server, waiting on disk, set aside for good; the last trouble."""
+    """Readings given to the writer, confirmed by the server, waiting on disk, set aside for good; the last trouble.
+
+    again: blocks sent once more because the server had forgotten them.
+    """
 
     sent: int
     stored: int
     spooled: int
     rejected: int
     trouble: str
+    again: int = 0
 
 
 class InfluxWriter:
     """Sends blocks through `influxdb_client`; safe to use from several threads."""
 
-    def __init__(self, address: Address, spool: Spool, *, timeout_s: float = 5.0) -> None:
+    def __init__(self, address: Address, spool: Spool, query: InfluxQuery, *, timeout_s: float = 5.0) -> None:
         from influxdb_client import InfluxDBClient
         from influxdb_client.client.write_api import SYNCHRONOUS
 
         # The client logs every failure by itself; the account below tells the whole story.
         logging.getLogger("influxdb_client").addHandler(logging.NullHandler())
-        self._address, self._spool = address, spool
-        self._lock = threading.Lock()
-        self._sent = self._stored = self._rejected = self._held_bytes = 0
-        self._trouble = ""
+        self._spool = spool
+        self._account = _Account()
         self._client = InfluxDBClient(url=address.url, token=address.token, org="", timeout=int(timeout_s * 1000))
         self._client.api_client.default_headers.update(address.headers())
-        self._api = self._client.write_api(write_options=SYNCHRONOUS)
-        self._lanes = [Lane(f"influx lane {k}", self._deliver) for k in range(LANES)]
-        for kept in spool.kept():
+        api = self._client.write_api(write_options=SYNCHRONOUS)
+        sent, kept = spool.sent(), spool.kept()
+        self._lanes = []
+        for k in range(LANES):
+            confirmed = Confirmed(spool, [block for block in sent if block.lane % LANES == k])
+            sender = _Sender(address, api, query, spool, confirmed, self._account)
+            self._lanes.append(Lane(f"influx lane {k}", sender.deliver))
+        for block in kept:
             # What an earlier process left behind was sent, too.
-            self._sent += kept.readings
-            self._lanes[kept.lane % LANES].add(Waiting(kept, None))
+            self._account.sent += block.readings
+            self._lanes[block.lane % LANES].add(Waiting(block, None))
 
     def send(self, data: bytes, readings: int, lane: int = 0) -> None:
         """Accept a block: on disk when this returns, in the database as soon as it takes it.
 
         Raises StoreUnavailable when the disk does not take it.
         """
+        account = self._account
         try:
-            with self._lock:
+            with account.lock:
                 kept = self._spool.put(data, readings, lane)
-                self._sent += readings
-                held = self._held_bytes + len(data) <= HELD_BYTES
-                self._held_bytes += len(data) if held else 0
+                account.sent += readings
+                held = account.held_bytes + len(data) <= HELD_BYTES
+                account.held_bytes += len(data) if held else 0
                 # Queued under the lock, so that the order on disk is the order of sending.
                 self._lanes[lane].add(Waiting(kept, data if held else None))
         except OSError as error:
@@ -94,9 +107,9 @@ class InfluxWriter:
 
     def delivery(self) -> Delivery:
         """The account so far: sent == stored + spooled + rejected."""
-        with self._lock:
-            waiting = self._sent - self._stored - self._rejected
-            return Delivery(self._sent, self._stored, waiting, self._rejected, self._trouble)
+        a = self._account
+        with a.lock:
+            return Delivery(a.sent, a.stored, a.sent - a.stored - a.rejected, a.rejected, a.trouble, a.again)
 
     def close(self) -> None:
         """Stop; what the server has not confirmed stays on disk for the next start."""
@@ -105,29 +118,70 @@ class InfluxWriter:
             lane.stop(timeout_s=SETTLE_S)
         self._client.close()
 
-    def _deliver(self, group: Sequence[Waiting]) -> float | None:
+
+@dataclass
+class _Account:
+    """What all lanes count together, under one lock."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    sent: int = 0
+    stored: int = 0
+    rejected: int = 0
+    again: int = 0
+    held_bytes: int = 0
+    trouble: str = ""
+
+
+class _Sender:
+    """Stores the blocks of one lane; remembers the confirmed ones and sends them again when they are gone."""
+
+    def __init__(
+        self, address: Address, api: Any, query: InfluxQuery, spool: Spool, confirmed: Confirmed, account: _Account
+    ) -> None:
+        self._address, self._api, self._query = address, api, query
+        self._spool, self._confirmed, self._account = spool, confirmed, account
+        # An earlier process may have died together with the database.
+        self._in_doubt = len(confirmed) > 0
+        self._confirmed_s = 0.0
+
+    def deliver(self, group: Sequence[Waiting]) -> float | None:
         """Store a group of blocks; None when the server has them, else the pause in s that it asked for."""
         try:
-            bodies = [self._spool.get(b.kept.number) if b.data is None else b.data for b in group]
-            rejected = self._post_group([body or b"" for body in bodies], [b.kept.readings for b in group])
-            for block in group:
-                self._spool.drop(block.kept.number)
+            if self._in_doubt or time.monotonic() - self._confirmed_s > UNSEEN_S:
+                self._restore_forgotten()
+            bodies = [(self._spool.get(b.kept.number) if b.data is None else b.data) or b"" for b in group]
+            rejected = self._post_group(bodies, [block.kept.readings for block in group])
+            for block, body in zip(group, bodies, strict=True):
+                self._confirmed.add(block.kept.number, len(body))
+            self._confirmed_s = time.monotonic()
         except StoreUnavailable as error:
             return self._note(str(error), getattr(error.__cause__, "headers", None))
         except Exception as error:
             # A sender must outlive whatever happens to it: a full disk, a client's own fault.
             return self._note(f"{type(error).__name__}: {error}", None)
-        with self._lock:
-            self._trouble = ""
-            self._rejected += rejected
-            self._stored += sum(block.kept.readings for block in group) - rejected
-            self._held_bytes -= sum(len(block.data) for block in group if block.data is not None)
+        account = self._account
+        with account.lock:
+            account.trouble = ""
+            account.rejected += rejected
+            account.stored += sum(block.kept.readings for block in group) - rejected
+            account.held_bytes -= sum(len(block.data) for block in group if block.data is not None)
         return None
 
     def _note(self, trouble: str, headers: Any) -> float:
-        with self._lock:
-            self._trouble = " ".join(trouble.split())[:300]
+        self._in_doubt = True
+        with self._account.lock:
+            self._account.trouble = " ".join(trouble.split())[:300]
         return _asked_s(headers)
+
+    def _restore_forgotten(self) -> None:
+        """After an outage: when the newest confirmed block is gone, send again all that are kept."""
+        probe = self._confirmed.probe()
+        if probe is not None and not self._query.series(probe.statement()):
+            for body in self._confirmed.bodies(GROUP_BYTES):
+                self._post(body, 0, again=True)
+            with self._account.lock:
+                self._account.again += len(self._confirmed)
+        self._in_doubt = False
 
     def _post_group(self, bodies: list[bytes], readings: list[int]) -> int:
         """Store blocks in one request, or where the server finds fault one by one; how many readings it never takes."""
@@ -139,8 +193,11 @@ class InfluxWriter:
             return sum(self._post(body, n) for body, n in zip(bodies, readings, strict=True))
         return 0
 
-    def _post(self, data: bytes, readings: int) -> int:
-        """Store all lines that the server can take; halves what it refuses until the bad lines stand alone."""
+    def _post(self, data: bytes, readings: int, *, again: bool = False) -> int:
+        """Store all lines that the server can take; halves what it refuses until the bad lines stand alone.
+
+        again: the lines were sent before, and what was at fault then has been set aside.
+        """
         if not data.strip():
             return 0
         try:
@@ -151,9 +208,10 @@ class InfluxWriter:
                 # No single line is too large: whoever says so takes nothing at all just now.
                 raise refusal(self._address.url, self._address.bucket, fault.reason, 413) from fault
             if len(lines) == 1:
-                return self._reject(lines[0].decode("utf-8", "replace"), fault.reason, readings)
+                return 0 if again else self._reject(lines[0].decode("utf-8", "replace"), fault.reason, readings)
             middle = len(lines) // 2
-            return sum(self._post(b"\n".join(half) + b"\n", readings) for half in (lines[:middle], lines[middle:]))
+            halves = (b"\n".join(half) + b"\n" for half in (lines[:middle], lines[middle:]))
+            return sum(self._post(half, readings, again=again) for half in halves)
         return 0
 
     def _request(self, data: bytes) -> None:
@@ -175,8 +233,9 @@ class InfluxWriter:
     def _reject(self, line: str, reason: str, readings: int) -> int:
         """Set a line aside; the number of readings in it (validity and blocks that hold none are not counted)."""
         self._spool.set_aside(line, reason)
-        fields = [] if line.startswith("event,") else line.split(" ", 1)[-1].split(",")
-        return min(readings, sum(1 for field in fields if "_ok=" not in field) if fields else 1)
+        if line.startswith("event,"):
+            return min(readings, 1)
+        return min(readings, sum(1 for one in line.split(" ", 1)[-1].split(",") if "_ok=" not in one))
 
 
 class _LinesAtFaultError(Exception):

@@ -4,12 +4,15 @@ One file per block, `<number>.lp`, written whole under another name first. Its f
 it holds: `# block <number> <readings> <lane>`. Numbers only rise while files are there, so their order is the order of
 writing. Several processes may share a folder: a block that two of them send is stored once, since the same series and
 time is the same reading. What a process was writing when it died was acknowledged to nobody and is swept away.
+
+A block that the database has confirmed is kept a while longer as `<number>.sent` (`twin.telemetry.confirmed`).
 """
 
 from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +45,7 @@ class Spool:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._sweep()
-        self._last = max(self.numbers(), default=0)
+        self._last = max([*self.numbers(), *self._numbers("*.sent")], default=0)
 
     def put(self, data: bytes, readings: int, lane: int = 0) -> Kept:
         """Keep lines as a new block. Raises OSError (a full disk, say); then nothing is kept."""
@@ -73,16 +76,49 @@ class Spool:
         """Forget a block that is known to be stored."""
         self._path(number).unlink(missing_ok=True)
 
+    def confirm(self, number: int) -> None:
+        """Keep a block as one that the database has confirmed."""
+        with suppress(FileNotFoundError):
+            self._path(number).rename(self._path(number, "sent"))
+
+    def forget(self, number: int) -> None:
+        """Forget a block that the database had confirmed."""
+        self._path(number, "sent").unlink(missing_ok=True)
+
+    def get_sent(self, number: int) -> bytes | None:
+        """The lines of a confirmed block, or None when it is gone."""
+        try:
+            return body_of(self._path(number, "sent").read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def sent_size(self, number: int) -> int:
+        """Bytes of a confirmed block, 0 when it is gone."""
+        try:
+            return self._path(number, "sent").stat().st_size
+        except FileNotFoundError:
+            return 0
+
     def numbers(self) -> list[int]:
-        """The numbers of all blocks kept, oldest first."""
-        return sorted(int(path.stem) for path in self.folder.glob("*.lp") if path.stem.isdigit())
+        """The numbers of all blocks that wait, oldest first."""
+        return self._numbers("*.lp")
 
     def kept(self) -> list[Kept]:
-        """All blocks kept, oldest first; only their heads are read."""
+        """All blocks that wait, oldest first; only their heads are read."""
+        return self._kept("lp")
+
+    def sent(self) -> list[Kept]:
+        """All confirmed blocks that are kept, oldest first; only their heads are read."""
+        return self._kept("sent")
+
+    def _numbers(self, pattern: str) -> list[int]:
+        return sorted(int(path.stem) for path in self.folder.glob(pattern) if path.stem.isdigit())
+
+    def _kept(self, ending: str) -> list[Kept]:
         found = []
-        for number in self.numbers():
+        for number in self._numbers(f"*.{ending}"):
             try:
-                with self._path(number).open("rb") as file:
+                with self._path(number, ending).open("rb") as file:
                     head = _HEAD.match(file.read(_LONGEST_HEAD))
             except FileNotFoundError:
                 continue
@@ -108,5 +144,5 @@ class Spool:
             if writer.isdigit() and not Path(f"/proc/{writer}").exists():
                 path.unlink(missing_ok=True)
 
-    def _path(self, number: int) -> Path:
-        return self.folder / f"{number:012d}.lp"
+    def _path(self, number: int, ending: str = "lp") -> Path:
+        return self.folder / f"{number:012d}.{ending}"
