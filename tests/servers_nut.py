@@ -78,6 +78,14 @@ class NutServer:
         new.write_text(f"{text}TIMER 1\n")
         new.replace(file)
 
+    def set(self, unit: str, variable: str, value: str, wait_s: float = 15.0) -> None:
+        """Give a variable a new value and wait until upsd serves it."""
+        self.say(unit, **{variable: value})
+        until = time.monotonic() + wait_s
+        while f'VAR {unit} {variable} "{value}"' not in self.ask(f"LIST VAR {unit}"):
+            assert time.monotonic() < until, f"{variable} of {unit} did not become {value}"
+            time.sleep(0.05)
+
     def start_driver(self, unit: str) -> None:
         """The driver of a unit up."""
         self._run(unit, "dummy-ups", "-a", unit, "-F")

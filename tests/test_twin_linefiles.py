@@ -8,7 +8,7 @@ import pytest
 from source_worlds import rest, told
 
 from plant.errors import SourceUnavailable
-from twin.telemetry import line_files
+from twin.telemetry import growing
 from twin.telemetry.line_files import LineFiles
 
 NOW_MS = 1_900_000_000_000
@@ -98,7 +98,7 @@ def test_a_mark_goes_on_and_another_file_in_its_place_is_read_whole(tmp_path):
 
 
 def test_long_files_come_in_pieces(tmp_path, monkeypatch):
-    monkeypatch.setattr(line_files, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(growing, "BLOCK_BYTES", 1000)
     (tmp_path / "a.lp").write_text("".join(line("a", n) for n in range(1000, 1200)))
     (tmp_path / "b.lp").write_text("".join(line("b", n) for n in range(1000, 1100)))
     source, found, polls = LineFiles("x", tmp_path), [], 0
@@ -113,7 +113,7 @@ def test_long_files_come_in_pieces(tmp_path, monkeypatch):
 
 
 def test_a_line_longer_than_a_piece_costs_itself(tmp_path, monkeypatch):
-    monkeypatch.setattr(line_files, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(growing, "BLOCK_BYTES", 1000)
     (tmp_path / "a.lp").write_text("x" * 5000 + "\n" + line("a", 1))
     source, found, bad = LineFiles("x", tmp_path), [], []
     for _ in range(10):
@@ -134,13 +134,13 @@ def test_only_files_that_fit_and_new_ones_are_seen(tmp_path):
 
 
 def test_many_files_need_few_descriptors(tmp_path, monkeypatch):
-    monkeypatch.setattr(line_files, "KEPT_OPEN", 8)
+    monkeypatch.setattr(growing, "KEPT_OPEN", 8)
     for n in range(300):
         (tmp_path / f"{n:04d}.lp").write_text(line(f"h{n}", 1))
         rest(tmp_path / f"{n:04d}.lp", NOW_MS)
     source, before = LineFiles("x", tmp_path), len(os.listdir("/proc/self/fd"))
     assert len(hosts(source.poll(NOW_MS))) == 300
-    assert len(os.listdir("/proc/self/fd")) <= before + line_files.KEPT_OPEN
+    assert len(os.listdir("/proc/self/fd")) <= before + growing.KEPT_OPEN
     assert hosts(source.poll(NOW_MS)) == []
     with (tmp_path / "0207.lp").open("a") as grown:
         grown.write(line("late", 2))

@@ -32,6 +32,7 @@ from twin.telemetry.retention import Keep
 from twin.telemetry.store import WritesBack
 from verbs import settings as config_file
 from verbs.boardposts import Poster
+from verbs.feeding import Intake
 from verbs.livework import SNAPSHOT_EVERY_MS, Say, Teller, keep_twin, shipped_scorer, start_worker
 from verbs.restore import pending, take_in
 from verbs.settings import Settings
@@ -62,6 +63,8 @@ def run(
         take_in(home)  # a restore that a death cut short
         live = LiveWorker(home, model, told, say, seed, stopped)
         try:
+            if once:
+                live.intake.settle()
             live.tick(_grid_ms(live.tick_ms))
             if once and not live.ticks and not stopped.wait(live.left_s()):  # an earlier worker had this instant
                 live.tick(_grid_ms(live.tick_ms))
@@ -115,6 +118,9 @@ class LiveWorker:
         }  # fmt: skip
         back = self.store if isinstance(self.store, WritesBack) else None
         self.poster, self.teller = Poster(self.board, fixed, back=back), Teller(self.say)
+        self.intake = Intake(
+            told.sources.tables, home, self.site, self.store, _wall_ms, history_h=told.sources.history_h, seed=self.seed
+        )
         self._snapshot_ms = self._retained_ms = now_ms
 
     def _loop_settings(self) -> LoopSettings:
@@ -129,11 +135,13 @@ class LiveWorker:
         if now_ms <= self.worker.twin.state.now_ms:
             return
         begun_s = time.monotonic()
+        self._bring(now_ms)
         self.last = self.worker.tick(now_ms)
         self.ticks += 1
         self.teller.tick(self.last, _iso(now_ms))
         late = time.monotonic() - begun_s > self.told.loop.tick_s
         self.poster.post(self.worker, now_ms, _wall_ms(), "slowed" if late else "running")
+        self.board.put_json("sources", self.intake.rows(), now_ms)
         if now_ms - self._snapshot_ms >= SNAPSHOT_EVERY_MS:
             keep_twin(self.worker, self.home)
             self._snapshot_ms = now_ms
@@ -148,6 +156,13 @@ class LiveWorker:
         keep = Keep.days(now_ms, kept.keep_days, kept.keep_events_days)
         self.store.retain(keep)
         self.board.retain(keep.readings_ms)
+
+    def _bring(self, now_ms: int) -> None:
+        """Take in what the sources said; a store that is gone must not keep the tick from undoing what has to be."""
+        try:
+            self.intake.bring(now_ms)
+        except StoreUnavailable as error:
+            self.teller.once(f"{error} {now_ms // 60_000}", f"{_iso(now_ms)}  {error}; what was read waits")
 
     def guarded_tick(self, now_ms: int) -> None:
         """A tick that a store gone for a while does not end: said once a minute, nothing is started meanwhile."""
@@ -169,6 +184,7 @@ class LiveWorker:
                 keep_twin(self.worker, self.home)
                 self.poster.beat(self.worker, self.last.now_ms, _wall_ms(), "stopped")
         finally:
+            self.intake.end()
             self.store.close()
             self.scheduler.close()
             self.ledger.close()
@@ -186,6 +202,11 @@ class LiveWorker:
             rows += [_row("plan", p.plan, " ".join((p.what, p.state, *p.reasons))) for p in tick.progress]
         rows += [_row("waiting", r.id, f"{r.label}: foretwin approve {r.id}") for r in self.ledger.waiting()]
         rows += [_row("work order", key, f"{do}: {' '.join(names)}") for key, do, names, _ in open_orders(self.ledger)]
+        rows += [
+            _row("source", s["name"], f"{s['state']}: {s['last_error'] or 'no error'}")
+            for s in self.intake.rows()
+            if s["state"] != "ok"
+        ]
         return rows + self._missing()
 
     def _missing(self) -> list[Row]:
@@ -195,7 +216,8 @@ class LiveWorker:
             words = " ".join(pause.read_text(errors="replace").split())
             rows.append(_row("paused", str(pause), f"{words}; no new step starts until foretwin resume"))
         if self.worker.watch.worst_age_s(_wall_ms()) is None:
-            rows.append(_row("missing", "telemetry", "no reading yet: bring readings in with foretwin ingest"))
+            cure = "name sources in foretwin.toml, or bring readings in with foretwin ingest"
+            rows.append(_row("missing", "telemetry", f"no reading yet: {cure}"))
         if not self.scheduler.observe():
             rows.append(_row("missing", "jobs", f"the scheduler {self.told.scheduler.path} knows none"))
         if not self.told.identity.name and not self.told.identity.demo:

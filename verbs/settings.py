@@ -28,6 +28,7 @@ from plant.errors import ConfigError, Fault
 from plant.files import load_toml
 from plant.keys import Part, count, number, text
 from plant.rewording import key_at, reword
+from verbs.settings_sources import SourceTable, load_tables, taken_out
 
 CONFIG = "foretwin.toml"
 PREFIX = "FORETWIN_"
@@ -57,9 +58,10 @@ class StoreSection(Part):
 
 
 class SourcesSection(Part):
-    """What is read of what others have written into the store."""
+    """What is read: of the store at the start, and of the sources, one table `[sources.NAME]` each."""
 
     history_h: float = number("h", 0.5, 168.0, "history read at the start: references need some hours", 3.0)
+    tables: dict[str, SourceTable] = Field({}, description="the sources by name, read from their own tables")
 
 
 class SchedulerSection(Part):
@@ -143,7 +145,10 @@ class _Environment(EnvSettingsSource):
     def __call__(self) -> dict[str, Any]:
         found = super().__call__()
         for section, keys in found.items():
-            if isinstance(keys, dict):
+            if isinstance(keys, dict) and section == "sources":
+                # tables of sources have a reader of their own
+                found[section] = {k: _value(section, k, said) for k, said in keys.items() if not isinstance(said, dict)}
+            elif isinstance(keys, dict):
                 found[section] = {key: _value(section, key, said) for key, said in keys.items()}
         return found
 
@@ -159,7 +164,10 @@ def load(path: str | Path = CONFIG, typed: Mapping[str, Mapping[str, Any]] | Non
     """
     given = {section: dict(keys) for section, keys in (typed or {}).items() if keys}
     raw = _file(Path(path))
-    faults = _secrets(raw, Path(path).name) + _strangers()
+    tables, faults = load_tables(taken_out(raw), Path(path).name)
+    faults = _secrets(raw, Path(path).name) + _strangers() + faults
+    if tables:
+        given["sources"] = {**given.get("sources", {}), "tables": tables}
     try:
         # what pydantic-settings hands on, merged layer by layer
         settings = Settings(**given, _from_file=raw)

@@ -1,168 +1,22 @@
-"""Line protocol in files: one file, or all of a folder, whole or still growing, as Telegraf's outputs.file writes them.
-
-A growing file is held open and read on from where the last reading ended, so that its rest is still read after it was
-renamed away. A last line without its line break waits until the file has rested: it may be half of one.
-"""
+"""Line protocol in files, whole or still growing, as Telegraf's outputs.file writes them."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
-from plant.errors import SourceUnavailable
+from twin.telemetry.growing import GrowingFiles
 from twin.telemetry.lineprotocol import Precision, read
-from twin.telemetry.samples import BadRow, Gathered, Read, joined
-from twin.telemetry.sources import Mark
-
-BLOCK_BYTES = 8 * 1024 * 1024
-REST_MS = 30_000
-MOST_FILES = 10_000
-KEPT_OPEN = 64
-HEAD_BYTES = 64
+from twin.telemetry.samples import Read
 
 
-@dataclass(slots=True)
-class _File:
-    """A file being read: its next byte, the number of the line that starts there, and how the file begins.
-
-    Of the files that rest, all read, most are closed; `seen` is size and time [ns] of change when that was so.
-    """
-
-    path: Path
-    at: int = 0
-    line: int = 1
-    head: bytes = b""
-    fd: int | None = None
-    gone: bool = False
-    seen: tuple[int, int] = (-1, -1)
-
-    def open(self) -> int:
-        """The descriptor, opened if need be. Raises SourceUnavailable."""
-        if self.fd is None:
-            try:
-                self.fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
-            except OSError as error:
-                cure = "check its rights"
-                raise SourceUnavailable(str(self.path), f"cannot be read: {error.strerror}", cure=cure) from error
-        return self.fd
-
-    def close(self) -> None:
-        """Let go of the descriptor."""
-        if self.fd is not None:
-            os.close(self.fd)
-            self.fd = None
-
-
-class LineFiles:
-    """`path` is a file, or a folder whose files fit `pattern`; they are told apart by inode, not by name."""
+class LineFiles(GrowingFiles):
+    """One file of line protocol, or a folder of them."""
 
     kind = "lines"
 
     def __init__(self, name: str, path: str | Path, pattern: str = "*.lp", precision: Precision = "ns") -> None:
-        self.name, self._path, self._pattern, self._precision = name, Path(path), pattern, precision
-        self._files: dict[str, _File] = {}
-        self._resumed: Mark = {}
+        super().__init__(name, path, pattern)
+        self._precision = precision
 
-    def poll(self, now_ms: int) -> Read:
-        reads: list[Read] = []
-        left, held, failed = BLOCK_BYTES, 0, None
-        for file in self._look():
-            try:
-                while left > 0 and (taken := self._take(file, now_ms, reads)):
-                    left -= taken
-                held += file.fd is not None
-                if held > KEPT_OPEN and file.seen[0] == file.at:
-                    file.close()
-            except SourceUnavailable as error:
-                failed = error
-        if failed is not None and not reads:
-            raise failed
-        return joined(reads, more=left <= 0)
-
-    def _look(self) -> list[_File]:
-        """All files to look at, by name; one that is gone is looked at once more, then forgotten."""
-        there, states = {}, {}
-        for path in files_of(self._path, self._pattern):
-            try:
-                state = path.stat()
-            except FileNotFoundError:
-                continue  # gone since it was listed
-            there[_key(state)], states[_key(state)] = path, (state.st_size, state.st_mtime_ns)
-        for key in [key for key, file in self._files.items() if file.gone and key not in there]:
-            self._files.pop(key).close()
-        for key, file in self._files.items():
-            file.gone = key not in there
-        for key, path in there.items():
-            if key not in self._files:
-                self._files[key] = self._begun(key, path)
-            self._files[key].path = path
-        order = sorted(self._files.items(), key=lambda one: (not one[1].gone, one[1].path))
-        # closed means all of it read: it is looked into again when it has changed
-        return [file for key, file in order if file.fd is not None or states.get(key, file.seen) != file.seen]
-
-    def _begun(self, key: str, path: Path) -> _File:
-        """A file seen for the first time, or known from a mark."""
-        at, line, head = self._resumed.pop(key, (0, 1, ""))
-        return _File(path, at, line, bytes.fromhex(head))
-
-    def _take(self, file: _File, now_ms: int, reads: list[Read]) -> int:
-        """How many bytes were taken; what they say goes to `reads`. Whole lines only."""
-        fd = file.open()
-        state = os.fstat(fd)
-        # pread asks the file itself: a buffer would show what a cut file held before
-        head = os.pread(fd, HEAD_BYTES, 0)
-        notes = Gathered()
-        if state.st_size < file.at or not head.startswith(file.head):
-            notes.bad.append(BadRow(file.path.name, "was cut short or written anew; it is read from its start"))
-            file.at, file.line = 0, 1
-        file.head = head
-        data = os.pread(fd, BLOCK_BYTES, file.at)
-        rested = now_ms - state.st_mtime_ns // 1_000_000 > REST_MS
-        end = data.rfind(b"\n") + 1
-        if data and not end and (len(data) == BLOCK_BYTES or rested or file.gone):
-            end = len(data)  # a line without an end, or the last one of a file that is finished
-        if end:
-            got = read(data[:end], self._precision, None, file.line)
-            notes.bad += [BadRow(f"{file.path.name} {row.where}", row.why, row.said) for row in got.bad]
-            reads.append(Read(got.samples))
-            file.at += end
-            file.line += data.count(b"\n", 0, end)
-        if notes.bad:
-            reads.append(notes.read())
-        file.seen = (state.st_size, state.st_mtime_ns)
-        return end
-
-    def mark(self) -> Mark:
-        here = {key: [file.at, file.line, file.head.hex()] for key, file in self._files.items()}
-        return self._resumed | here
-
-    def resume(self, mark: Mark) -> None:
-        self._resumed = dict(mark)
-
-    def close(self) -> None:
-        for file in self._files.values():
-            file.close()
-
-
-def files_of(path: Path, pattern: str) -> list[Path]:
-    """The file itself, or the files of a folder that fit, by name. Raises SourceUnavailable when there is nothing."""
-    try:
-        if not path.is_dir():
-            if not path.is_file():
-                os.stat(path)
-                raise SourceUnavailable(str(path), "is no file", "a file or a folder", "correct path")
-            return [path]
-        found = sorted(one for one in path.iterdir() if fnmatchcase(one.name, pattern) and one.is_file())
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise SourceUnavailable(str(path), f"cannot be read: {reason}", "a file or a folder", "correct path") from error
-    if len(found) > MOST_FILES:
-        limit = f"at most {MOST_FILES}"
-        raise SourceUnavailable(str(path), f"{len(found)} files fit {pattern}", limit, "move old ones away")
-    return found
-
-
-def _key(state: os.stat_result) -> str:
-    return f"{state.st_dev}:{state.st_ino}"
+    def said(self, path: Path, header: bytes, lines: bytes, first: int) -> Read:
+        return read(lines, self._precision, None, first)

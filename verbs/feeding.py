@@ -1,0 +1,138 @@
+"""The sources of a running worker: asked in the background, mapped, judged and stored before each tick."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from plant.errors import ForetwinError
+from plant.site import Site
+from twin.telemetry.admit import Gate, ingest
+from twin.telemetry.feeder import Feeder, Taken
+from twin.telemetry.mapping import Translated, load_mapping
+from twin.telemetry.sources import Mark
+from twin.telemetry.store import Refusal, Store
+from verbs.settings_sources import SourceTable
+from verbs.source_kinds import mapping_of, opened
+
+MARKS = "sources.json"
+UNREADABLE = "unreadable_row"
+MOST_AT_ONCE = 500_000
+SETTLE_S = 10.0
+
+
+class Intake:
+    """Brings what the sources say into one store. Used by one thread; the sources have theirs."""
+
+    def __init__(
+        self,
+        tables: Mapping[str, SourceTable],
+        home: Path,
+        site: Site,
+        store: Store,
+        clock: Callable[[], int],
+        *,
+        history_h: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        """Read mappings and marks and begin to ask. Raises ConfigError for a faulty mapping."""
+        kind_of = {c: kind for kind in site.kinds for c in site.components(kind)}
+        # One mapping per source: it remembers counters and last codes of its own series.
+        self._mappings = {name: load_mapping(mapping_of(table), kind_of) for name, table in tables.items()}
+        self._store, self._gate, self._path = store, Gate(kind_of), home / MARKS
+        self._translated: tuple[Taken, Translated] | None = None
+        sources = [(opened(name, table, history_h), table.interval_s) for name, table in tables.items()]
+        self._feeder = Feeder(sources, clock, _marks(self._path), seed).start()
+
+    def bring(self, now_ms: int) -> int:
+        """Store what has come, at most MOST_AT_ONCE samples; returns how many. Raises StoreUnavailable.
+
+        What could not be stored waits; what was stored when the worker dies right after is asked for again, and a
+        store keeps the same reading once.
+        """
+        n = 0
+        while n < MOST_AT_ONCE and (taken := self._feeder.next()) is not None:
+            self._keep(taken, now_ms)
+            n += len(taken.read.samples)
+        if n:
+            self._save_marks()
+        return n
+
+    def _keep(self, taken: Taken, now_ms: int) -> None:
+        # Translated once: a mapping counts and remembers, so a second try to store must not translate again.
+        if self._translated is None or self._translated[0] is not taken:
+            self._translated = taken, self._mappings[taken.source].translate(taken.read.samples)
+        meant = self._translated[1]
+        stored = ingest(self._store, self._gate, meant.batch, now_ms)
+        if meant.events:
+            self._store.write_events(meant.events)
+        aside = [*meant.refused, *_unreadable(taken, now_ms)]
+        if aside:
+            self._store.refuse_all(aside)
+        self._translated = None
+        unmatched = sum(meant.unmatched.values())
+        self._feeder.done(taken, stored.accepted, stored.refused + len(meant.refused), unmatched)
+
+    def _save_marks(self) -> None:
+        unfinished = self._path.with_suffix(f".{os.getpid()}.part")
+        unfinished.write_text(json.dumps(self._feeder.marks), encoding="utf-8")
+        unfinished.replace(self._path)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """How each source stands, for the board."""
+        return self._feeder.standings()
+
+    def settle(self, wait_s: float = SETTLE_S) -> None:
+        """Wait until every source has answered or failed once, for a worker that will tick only once."""
+        until_s = time.monotonic() + wait_s
+        while time.monotonic() < until_s and any(row["state"] == "starting" for row in self.rows()):
+            time.sleep(0.02)
+
+    def end(self) -> None:
+        """Ask no more."""
+        self._feeder.close()
+
+
+def _unreadable(taken: Taken, now_ms: int) -> list[Refusal]:
+    """Rows that the reader could not read, kept aside under the name of the source."""
+    return [
+        Refusal(now_ms, taken.source, row.where.replace(" ", "_"), float("nan"), UNREADABLE) for row in taken.read.bad
+    ]
+
+
+def _marks(path: Path) -> dict[str, Mark]:
+    """Where an earlier worker's sources stood; nothing where that cannot be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {name: mark for name, mark in found.items() if isinstance(mark, dict)} if isinstance(found, dict) else {}
+
+
+def check(name: str, table: SourceTable, site: Site | None, now_ms: int) -> tuple[bool, str, str]:
+    """Whether a source answers, can be read and is mapped: good, found, cure. For `foretwin doctor`."""
+    kind_of = None if site is None else {c: kind for kind in site.kinds for c in site.components(kind)}
+    try:
+        mapping = load_mapping(mapping_of(table), kind_of)
+        source = opened(name, table, history_h=600.0 / 3600.0)
+        try:
+            read = source.poll(now_ms)
+        finally:
+            source.close()
+    except ForetwinError as error:
+        return False, f"{error.where}: {error.found}", error.cure
+    meant = mapping.translate(read.samples)
+    good, refused = Gate(kind_of).admit(meant.batch, now_ms)
+    n, unmatched = len(read.samples), sum(meant.unmatched.values())
+    share = 1.0 - unmatched / n if n else 0.0
+    found = f"{n} samples, {share:.0%} mapped, {len(good)} readings good, {len(refused) + len(meant.refused)} refused"
+    if read.bad:
+        found += f", {len(read.bad)} rows unreadable ({read.bad[0]})"
+    if not n:
+        return False, "answers, but says nothing", "see whether anything writes to it"
+    cure = "foretwin map check shows which names no rule takes"
+    return len(good) + len(meant.events) > 0, found, cure

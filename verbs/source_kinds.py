@@ -1,0 +1,65 @@
+"""Which reader a `[sources.NAME]` table of the settings means, and which shipped mapping serves it by default."""
+
+from __future__ import annotations
+
+from plant.errors import ConfigError
+from twin.telemetry.sources import Source
+from verbs.settings_sources import SourceTable
+
+SHIPPED = {
+    "influx": "telegraf",
+    "lines": "telegraf",
+    "nut": "telegraf",
+    "prometheus": "prometheus",
+    "csv": None,
+    "parquet": None,
+}
+PATTERNS = {"lines": "*.lp", "csv": "*.csv", "parquet": "*.parquet"}
+
+
+def opened(name: str, table: SourceTable, history_h: float = 1.0) -> Source:
+    """The reader of one source; nothing is asked yet. history_h: how far back an InfluxDB is read at the start [h].
+
+    Raises ConfigError where a token's file has become unreadable.
+    """
+    try:
+        token = table.secret()
+    except OSError as error:
+        raise ConfigError(f"sources.{name}.token_file", str(error), "a readable file", "correct the path") from None
+    if table.kind == "influx":
+        from twin.telemetry.influx_source import InfluxSource
+
+        return InfluxSource(
+            name,
+            str(table.url),
+            str(table.database),
+            token,
+            only=table.only,
+            history_ms=round(history_h * 3_600_000),
+            late_ms=round(table.late_s * 1000),
+            timeout_s=table.timeout_s,
+        )
+    if table.kind == "prometheus":
+        from twin.telemetry.scrape import ScrapeSource
+
+        return ScrapeSource(
+            name, table.urls(), only=table.only, token=token, timeout_s=table.timeout_s, ca_file=table.ca_file
+        )
+    if table.kind == "nut":
+        from twin.telemetry.nut import PORT, NutSource
+
+        host, port = table.server()
+        return NutSource(name, host, port or PORT, table.units, table.timeout_s)
+    return _files(name, table)
+
+
+def _files(name: str, table: SourceTable) -> Source:
+    pattern = table.pattern or PATTERNS[table.kind]
+    from twin.telemetry.line_files import LineFiles
+
+    return LineFiles(name, str(table.path), pattern, table.precision)
+
+
+def mapping_of(table: SourceTable) -> str | None:
+    """The mapping file of a source: its own, or the shipped one for its kind; None means all names are ours."""
+    return table.mapping or SHIPPED[table.kind]
