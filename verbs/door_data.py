@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 def ingest(
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="CSV or Parquet: columns time, component, channel, value.")
+        str, typer.Argument(metavar="FILE", help="CSV or Parquet table (long or wide), or line protocol (.lp).")
     ],
     mapping: Annotated[
         str | None, typer.Option("--mapping", help="Mapping file; left out, names and units are ours already.")

@@ -23,6 +23,7 @@ MARKS = "sources.json"
 UNREADABLE = "unreadable_row"
 MOST_AT_ONCE = 500_000
 SETTLE_S = 10.0
+CHECKED_H = 1.0 / 6.0
 
 
 class Intake:
@@ -45,7 +46,9 @@ class Intake:
         self._mappings = {name: load_mapping(mapping_of(table), kind_of) for name, table in tables.items()}
         self._store, self._gate, self._path = store, Gate(kind_of), home / MARKS
         self._translated: tuple[Taken, Translated] | None = None
-        sources = [(opened(name, table, history_h), table.interval_s) for name, table in tables.items()]
+        sources = [
+            (opened(name, table, self._mappings[name], history_h), table.interval_s) for name, table in tables.items()
+        ]
         self._feeder = Feeder(sources, clock, _marks(self._path), seed).start()
 
     def bring(self, now_ms: int) -> int:
@@ -118,7 +121,7 @@ def check(name: str, table: SourceTable, site: Site | None, now_ms: int) -> tupl
     kind_of = None if site is None else {c: kind for kind in site.kinds for c in site.components(kind)}
     try:
         mapping = load_mapping(mapping_of(table), kind_of)
-        source = opened(name, table, history_h=600.0 / 3600.0)
+        source = opened(name, table, mapping, history_h=CHECKED_H)
         try:
             read = source.poll(now_ms)
         finally:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from plant.errors import ConfigError
+from twin.telemetry.mapping import Mapping
 from twin.telemetry.sources import Source
+from twin.telemetry.tables import words_of
 from verbs.settings_sources import SourceTable
 
 SHIPPED = {
@@ -17,8 +19,10 @@ SHIPPED = {
 PATTERNS = {"lines": "*.lp", "csv": "*.csv", "parquet": "*.parquet"}
 
 
-def opened(name: str, table: SourceTable, history_h: float = 1.0) -> Source:
+def opened(name: str, table: SourceTable, mapping: Mapping, history_h: float = 1.0) -> Source:
     """The reader of one source; nothing is asked yet. history_h: how far back an InfluxDB is read at the start [h].
+
+    mapping: names the columns of tables.
 
     Raises ConfigError where a token's file has become unreadable.
     """
@@ -50,14 +54,21 @@ def opened(name: str, table: SourceTable, history_h: float = 1.0) -> Source:
 
         host, port = table.server()
         return NutSource(name, host, port or PORT, table.units, table.timeout_s)
-    return _files(name, table)
+    return _files(name, table, mapping)
 
 
-def _files(name: str, table: SourceTable) -> Source:
-    pattern = table.pattern or PATTERNS[table.kind]
-    from twin.telemetry.line_files import LineFiles
+def _files(name: str, table: SourceTable, mapping: Mapping) -> Source:
+    path, pattern = str(table.path), table.pattern or PATTERNS[table.kind]
+    if table.kind == "lines":
+        from twin.telemetry.line_files import LineFiles
 
-    return LineFiles(name, str(table.path), pattern, table.precision)
+        return LineFiles(name, path, pattern, table.precision)
+    from twin.telemetry.table_files import CsvFiles, ParquetFiles
+
+    if table.kind == "csv":
+        words = words_of(list(mapping.sources.values()) or [mapping.source])
+        return CsvFiles(name, path, mapping.source_of, words, pattern)
+    return ParquetFiles(name, path, mapping.source_of, pattern)
 
 
 def mapping_of(table: SourceTable) -> str | None:

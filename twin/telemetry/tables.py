@@ -162,7 +162,7 @@ def _times(column: Any, unit: str | None) -> NDArray[np.int64]:
 
     if pa.types.is_temporal(column.type):
         column = compute.cast(column, pa.timestamp("ms"), safe=False)
-        return compute.fill_null(column.cast(pa.int64()), NO_TIME_MS).to_numpy(zero_copy_only=False)
+        return np.asarray(compute.fill_null(column.cast(pa.int64()), NO_TIME_MS), dtype=np.int64)
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         read = [_instant_ms(text, unit) for text in column.to_pylist()]
         return np.array([NO_TIME_MS if one is None else one for one in read], dtype=np.int64)
@@ -171,7 +171,7 @@ def _times(column: Any, unit: str | None) -> NDArray[np.int64]:
     if factor is None:
         raise TelemetryError("time", "numbers", "text, as time_unit = iso says", "set time_unit to s, ms, us or ns")
     if (factor, column.type) == (1.0, pa.int64()) and column.null_count == 0:
-        return column.to_numpy(zero_copy_only=False)  # whole milliseconds keep every bit
+        return np.asarray(column, dtype=np.int64)  # whole milliseconds keep every bit
     with np.errstate(invalid="ignore", over="ignore"):
         ms = raw * factor
         near = np.abs(ms) < FAR_MS
