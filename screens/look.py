@@ -20,7 +20,7 @@ from twin.board import Board
 from twin.telemetry.sqlite_store import SqliteStore
 from twin.telemetry.store import Batch
 
-KEYS = ("status", "risks", "alert", "trend", "sync", "outcome")
+KEYS = ("status", "risks", "alert", "trend", "sync", "outcome", "sources")
 TICK_S = 15.0
 """How often the worker looks at the site, in site time; fresh and stale are multiples of it."""
 DEAD_S = 60.0
@@ -50,6 +50,7 @@ class Look:
     trend: dict[str, Any] | None = None
     sync: dict[str, Any] | None = None
     outcome: dict[str, Any] | None = None
+    sources: Sequence[dict[str, Any]] = ()
     plans: tuple[PlanRow, ...] = ()
     record: Record = field(default_factory=Record)
     troubles: tuple[str, ...] = ()

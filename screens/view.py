@@ -94,10 +94,23 @@ def _badges(now: Look) -> tuple[Badge, ...]:
         badges.append(Badge("telemetry not followed", wrong=True))
     else:
         badges.append(Badge(f"telemetry {fresh}, {words.age(now.age_s)}", wrong=fresh != "live" and not now.ended))
+    badges += _sources(now)
     if now.status.get("in_sync") is not None:
         badges.append(Badge("twin in sync" if now.status["in_sync"] else "twin NOT in sync", not now.status["in_sync"]))
     badges.append(Badge(f"autonomy: {words.label(str(now.status.get('autonomy') or 'unknown')).lower()}"))
     return tuple(badges)
+
+
+def _sources(now: Look) -> list[Badge]:
+    """One badge for all sources of telemetry while every one is well, else one naming those that are not."""
+    if not now.sources or now.dead:
+        return []
+    wrong = [one for one in now.sources if one.get("state") not in ("ok", "starting")]
+    if not wrong:
+        oldest = max((one["age_s"] for one in now.sources if words.known(one.get("age_s"))), default=None)
+        return [Badge(f"{words.count(len(now.sources), 'source')}, oldest {words.age(oldest)}")]
+    said = words.listed([f"{one.get('name')} {one.get('state')}" for one in wrong])
+    return [Badge(f"{len(wrong)} of {words.count(len(now.sources), 'source')}: {said}", wrong=True)]
 
 
 def _banners(now: Look) -> list[Banner]:

@@ -27,6 +27,7 @@ from verbs import backup
 from verbs import run as verb
 from verbs.pausing import pause
 from verbs.settings import Settings, load
+from verbs.settings_sources import SourceTable
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "data" / "foretwin.example.toml"
@@ -60,7 +61,8 @@ def test_the_example_states_every_key_with_its_default():
     assert load(EXAMPLE) == load()
     text = EXAMPLE.read_text()
     keys = [k for section in Settings.model_fields.values() for k in section.annotation.model_fields]
-    assert [k for k in keys if f"{k} =" not in text and k not in ("token", "demo")] == []
+    keys += SourceTable.model_fields
+    assert [k for k in keys if f"{k} =" not in text and k not in ("token", "demo", "tables")] == []
 
 
 def test_what_is_typed_wins_over_the_environment_over_the_file_over_the_defaults(tmp_path, monkeypatch):

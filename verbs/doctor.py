@@ -22,6 +22,8 @@ from plant.site import load_site
 from predict.registry import CARD, load
 from recovery.ledger import Ledger
 from twin.telemetry.sqlite_store import SqliteStore
+from verbs.doctor_sources import checks
+from verbs.settings import CONFIG
 
 ROOT = Path(__file__).resolve().parent.parent
 LEAST_CPUS, LEAST_RAM_GB, LEAST_DISK_GB = 2, 2.0, 1.0
@@ -30,8 +32,11 @@ SERVERS = ("influxd", "nginx", "chromium")
 Check = tuple[bool, str, str]
 
 
-def run(home: Path) -> dict[str, Any]:
-    """Return every check as name, ok, found, cure; `optional` ones do not make the verdict bad."""
+def run(home: Path, config: str | Path = CONFIG, now_ms: int = 0) -> dict[str, Any]:
+    """Return every check as name, ok, found, cure; `optional` ones do not make the verdict bad.
+
+    config: the settings whose sources are tried. now_ms (Unix): what their ages are judged by.
+    """
     needed: dict[str, Callable[[], Check]] = {
         "python": _python,
         "packages": _packages,
@@ -45,6 +50,7 @@ def run(home: Path) -> dict[str, Any]:
         "ledger": lambda: _ledger(home),
         "telemetry schema": lambda: _telemetry(home),
     }
+    needed |= checks(config, now_ms)
     wished: dict[str, Callable[[], Check]] = {"screen port": _port, "servers": _servers, "pinned versions": _pinned}
     rows = [_row(name, check, False) for name, check in needed.items()]
     rows += [_row(name, check, True) for name, check in wished.items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -183,11 +184,20 @@ def ledger_verify(
     return front.run(ask, "verbs.ledger_verify", lambda verb: verb.run(front.home(), bench))
 
 
-def doctor(seed: Seed = 0, json: Json = False, debug: Debug = False) -> int:
-    """Check this machine and the state folder; each finding comes with its cure. Exit 1 if something needed is wrong.
+def doctor(
+    config: Annotated[str, typer.Option("--config", help="Settings file whose sources are tried.")] = "foretwin.toml",
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Check this machine, the state folder and each configured source; each finding comes with its cure.
+
+    A source is asked once: does it answer, can it be read, which share of its samples does a rule take. Exit 1 if
+    something needed is wrong.
 
     \b
     Example:
       foretwin doctor
     """
-    return front.run(Ask("doctor", {}, seed, json, debug), "verbs.doctor", lambda verb: verb.run(front.home()))
+    ask, now_ms = Ask("doctor", {"config": config}, seed, json, debug), int(datetime.now(UTC).timestamp() * 1000)
+    return front.run(ask, "verbs.doctor", lambda verb: verb.run(front.home(), config, now_ms))
