@@ -51,7 +51,7 @@ class NutServer:
             for unit in ("ups1", "ups2")
         )
         (folder / "ups.conf").write_text(f"pollinterval = 1\n{units}")
-        (folder / "upsd.conf").write_text(f"LISTEN 127.0.0.1 {self.port}\nSTATEPATH {self._state}\nMAXAGE 3\n")
+        (folder / "upsd.conf").write_text(f"LISTEN 127.0.0.1 {self.port}\nSTATEPATH {self._state}\nMAXAGE 15\n")
         (folder / "upsd.users").write_text("[admin]\n  password = x\n  actions = SET\n")
         (folder / "nut.conf").write_text("MODE=standalone\n")
         for file in folder.glob("ups*.*"):

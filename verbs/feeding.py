@@ -13,7 +13,7 @@ from plant.errors import ForetwinError
 from plant.site import Site
 from twin.telemetry.admit import Gate, ingest
 from twin.telemetry.feeder import Feeder, Taken
-from twin.telemetry.mapping import Translated, load_mapping
+from twin.telemetry.mapping import Translated
 from twin.telemetry.sources import Mark
 from twin.telemetry.store import Refusal, Store
 from verbs.settings_sources import SourceTable
@@ -43,7 +43,7 @@ class Intake:
         """Read mappings and marks and begin to ask. Raises ConfigError for a faulty mapping."""
         kind_of = {c: kind for kind in site.kinds for c in site.components(kind)}
         # One mapping per source: it remembers counters and last codes of its own series.
-        self._mappings = {name: load_mapping(mapping_of(table), kind_of) for name, table in tables.items()}
+        self._mappings = {name: mapping_of(table, kind_of) for name, table in tables.items()}
         self._store, self._gate, self._path = store, Gate(kind_of), home / MARKS
         self._translated: tuple[Taken, Translated] | None = None
         sources = [
@@ -120,7 +120,7 @@ def check(name: str, table: SourceTable, site: Site | None, now_ms: int) -> tupl
     """Whether a source answers, can be read and is mapped: good, found, cure. For `foretwin doctor`."""
     kind_of = None if site is None else {c: kind for kind in site.kinds for c in site.components(kind)}
     try:
-        mapping = load_mapping(mapping_of(table), kind_of)
+        mapping = mapping_of(table, kind_of)
         source = opened(name, table, mapping, history_h=CHECKED_H)
         try:
             read = source.poll(now_ms)

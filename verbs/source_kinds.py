@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping as Table
+
 from plant.errors import ConfigError
-from twin.telemetry.mapping import Mapping
+from twin.telemetry.mapping import Mapping, load_mapping
+from twin.telemetry.mappingfile import MappingFile
 from twin.telemetry.sources import Source
 from twin.telemetry.tables import words_of
 from verbs.settings_sources import SourceTable
 
+EXPORTERS = ("builtin:dcgm", "builtin:node_exporter")
 SHIPPED = {
-    "influx": "telegraf",
-    "lines": "telegraf",
-    "nut": "telegraf",
-    "prometheus": "prometheus",
-    "csv": None,
-    "parquet": None,
+    "influx": ("builtin:telegraf", *EXPORTERS),
+    "lines": ("builtin:telegraf", *EXPORTERS),
+    "nut": ("builtin:telegraf",),
+    "prometheus": EXPORTERS,
+    "csv": (),
+    "parquet": (),
 }
 PATTERNS = {"lines": "*.lp", "csv": "*.csv", "parquet": "*.parquet"}
 
@@ -71,6 +75,11 @@ def _files(name: str, table: SourceTable, mapping: Mapping) -> Source:
     return ParquetFiles(name, path, mapping.source_of, pattern)
 
 
-def mapping_of(table: SourceTable) -> str | None:
-    """The mapping file of a source: its own, or the shipped one for its kind; None means all names are ours."""
-    return table.mapping or SHIPPED[table.kind]
+def mapping_of(table: SourceTable, kind_of: Table[str, str] | None) -> Mapping:
+    """The mapping of a source: its own, or the shipped rules for its kind; for tables all names are ours already.
+
+    kind_of: component id -> kind of the site. Raises ConfigError for a faulty file.
+    """
+    if table.mapping is not None:
+        return load_mapping(table.mapping, kind_of)
+    return Mapping(MappingFile(include=SHIPPED[table.kind]), kind_of)
