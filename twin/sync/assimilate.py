@@ -50,7 +50,7 @@ class Correction(NamedTuple):
     @classmethod
     def of(cls, predicted: Array, observed: Observed) -> Correction:
         """The correction that follows from a prediction (M, C) and what was observed."""
-        mean = predicted.mean(axis=0)
+        mean = mean_of(predicted)
         deviation = predicted - mean
         divisor = max(len(predicted) - 1, 1)
         variance = np.einsum("mc,mc->c", deviation, deviation) / divisor
@@ -67,16 +67,19 @@ class Correction(NamedTuple):
         )  # fmt: skip
 
     def apply(self, array: Array, *, doubtful: bool = False) -> None:
-        """Move an array (M, C) by its covariance with the prediction, in place; doubtful: less its sampling error."""
-        divisor = max(len(array) - 1, 1)
-        spread = array - array.mean(axis=0)
-        covariance = np.einsum("mc,mc->c", spread, self.deviation) / divisor
+        """Move an array (M, C) by its covariance with the prediction, in place; doubtful: less its sampling error.
+
+        Several arrays (..., M, C) are moved each on its own.
+        """
+        members = array.shape[-2]
+        divisor = max(members - 1, 1)
+        spread = array - (np.add.reduce(array, axis=-2) / members)[..., None, :]
+        covariance = np.einsum("...mc,mc->...c", spread, self.deviation) / divisor
         gain = covariance / np.maximum(self.total, TINY)
         if doubtful:
-            own = np.einsum("mc,mc->c", spread, spread) / divisor
-            gain *= confidence(covariance, own * self.variance, len(array))
-        array -= self.shrink * gain * self.deviation
-        array += gain * self.difference
+            own = np.einsum("...mc,...mc->...c", spread, spread) / divisor
+            gain *= confidence(covariance, own * self.variance, members)
+        array -= (self.shrink * gain)[..., None, :] * self.deviation - (gain * self.difference)[..., None, :]
 
     def push(self, array: Array, per_unit: float | Array = 1.0) -> None:
         """Move an array, the observed quantity itself, by the share of the model noise."""
@@ -108,6 +111,11 @@ def update(predicted: Array, observed: Observed, own: list[Array], linked: list[
     for array in own:
         correction.push(array)
     return Innovation(correction.difference, correction.variance)
+
+
+def mean_of(values: Array) -> Array:
+    """Mean over members (C,)."""
+    return np.asarray(np.add.reduce(values, axis=0) / len(values))
 
 
 def _at(values: Array, at: Places) -> Array:

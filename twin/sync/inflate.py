@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 Places = NDArray[np.intp]
 
 FLAT_FRAC = 1e-6  # a spread below this share of the least one is rounding, with no direction worth scaling
-DOUBT = 12.0  # a component whose sensor is shut out forgets so many times faster
+DOUBT = 72.0  # a component whose sensor is shut out forgets so many times faster
 
 
 def inflate(array: Array, least_sd: float | Array) -> None:

@@ -2,7 +2,7 @@
 
 The rule, also in docs/sync.md:
 - A reading older than LATE_MS is refused (`too_late`); one from a clock ahead counts as of now.
-- The twin remembers what it predicted at the steps of the last LATE_MS. A reading belongs to the step nearest to it.
+- The twin remembers what it predicted at the steps of the last LATE_MS, MOMENTS of them at most. A reading belongs to the step nearest to it.
 - A sensor counts once for each step: of several in one batch the last one; what comes later for the same step is
   refused (`again`).
 - What members predicted then and what they hold now go together, so a late reading corrects the present by the
@@ -13,7 +13,6 @@ The rule, also in docs/sync.md:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,15 +25,16 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 LATE_MS = 120_000
+MOMENTS = 12
 TOO_LATE, AGAIN = "too_late", "again"
 
 
 @dataclass
 class Moment:
-    """What the members predicted at one instant, by key: (M, S), or the mean (S,) of what is too many to keep whole."""
+    """An instant at which predictions were noted, and where they are kept."""
 
     time_ms: int
-    predicted: dict[Key, Array] = field(default_factory=dict)
+    slot: int
     heard: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
     """By sensor number: whether its reading of this step was taken in."""
 
@@ -54,21 +54,43 @@ class Past:
         """Nothing is remembered yet."""
         self.names = names
         self.moments: deque[Moment] = deque()
+        self.kept: dict[Key, Array] = {}
+        """By key and slot what members predicted: (MOMENTS, M, S), or the means (MOMENTS, S)."""
+        self._noted_ms: dict[Key, Ints] = {}
         self.newest_ms = np.zeros(names.count, dtype=np.int64)
         self.refused: dict[str, int] = {}
 
-    def note(self, now_ms: int, predicted: Mapping[Key, Array]) -> Moment:
-        """Remember the predictions of now; what is older than any reading that may come is forgotten."""
+    def now(self, now_ms: int) -> Moment:
+        """Return the moment of now, begun if it is new; what is older than any reading that may come is forgotten."""
         if not self.moments or self.moments[-1].time_ms < now_ms:
-            self.moments.append(Moment(now_ms, heard=np.zeros(self.names.count, dtype=bool)))
-        moment = self.moments[-1]
-        moment.predicted.update(predicted)
-        while len(self.moments) > 2 and self.moments[1].time_ms <= now_ms - LATE_MS:
-            self.moments.popleft()
-        return moment
+            while len(self.moments) >= MOMENTS or (
+                len(self.moments) > 2 and self.moments[1].time_ms <= now_ms - LATE_MS
+            ):
+                self.moments.popleft()
+            slot = (self.moments[-1].slot + 1) % MOMENTS if self.moments else 0
+            self.moments.append(Moment(now_ms, slot, np.zeros(self.names.count, dtype=bool)))
+        return self.moments[-1]
+
+    def note(self, moment: Moment, key: Key, predicted: Array) -> None:
+        """Remember a prediction of a moment: (M, S), or the mean (S,) of what is too many to keep whole."""
+        kept = self.kept.get(key)
+        if kept is None or kept.shape[1:] != predicted.shape:
+            kept = self.kept[key] = np.zeros((MOMENTS, *predicted.shape))
+            self._noted_ms[key] = np.full(MOMENTS, -1, dtype=np.int64)
+        kept[moment.slot] = predicted
+        self._noted_ms[key][moment.slot] = moment.time_ms
+
+    def recall(self, key: Key, moment: Moment) -> Array:
+        """Return what was predicted at a moment; of now, where nobody listened to that channel then."""
+        noted = self._noted_ms[key][moment.slot] == moment.time_ms
+        return np.asarray(self.kept[key][moment.slot if noted else self.moments[-1].slot])
+
+    def since(self, moment: Moment) -> NDArray[np.intp]:
+        """Return the slots of a moment and of all later ones."""
+        return np.array([m.slot for m in self.moments if m.time_ms >= moment.time_ms], dtype=np.intp)
 
     def sort(self, batch: Batch, now_ms: int) -> list[Round]:
-        """Return the readings to take in by step, oldest first; count what is refused. Call `note` before."""
+        """Return the readings to take in by step, oldest first; count what is refused. Call `now` before."""
         sensor = self.names.find(batch)
         known = sensor >= 0
         late = known & (batch.time_ms < now_ms - LATE_MS)

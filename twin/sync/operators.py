@@ -42,7 +42,8 @@ class Operator:
     (M, sensors); bias: the array of each sensor's own error; error_frac: error as a share of the prediction, on top of
     error_sd; sensors: their component ids where not all of the kind have one; group: readings of the same group count
     together, as their mean (`axis`: of how many groups); at_rest: before its first reading the quantity is not known
-    at all; every_ms: readings are kept and taken in together so often, 0 at once.
+    at all; every_ms: readings are kept and taken in together so often, 0 at once; jump_sd, jump_frac: what the plant may
+    do at once, beyond which a reading is held back (`twin.sync.sensorfaults`).
     """
 
     kind: str
@@ -59,6 +60,8 @@ class Operator:
     axis: str = ""
     at_rest: bool = False
     every_ms: int = 0
+    jump_sd: float = 1.0
+    jump_frac: float = 0.0
 
     @property
     def key(self) -> tuple[str, str]:
@@ -107,14 +110,14 @@ OPERATORS: tuple[Operator, ...] = (
         error_sd=0.2, noise_sd=0.3, at_rest=True,
     ),
     Operator("cdu", "coolant_c", lambda d: d.state.cdu_coolant_c, of("cdu_coolant_c"), error_sd=0.3, noise_sd=0.3),
-    Operator("loop", "flow_frac", water_flow_frac, of("loop_flow_frac"), error_sd=0.015, noise_sd=0.02),
+    Operator("loop", "flow_frac", water_flow_frac, of("loop_flow_frac"), error_sd=0.015, noise_sd=0.02, jump_sd=0.15),
     Operator(
         "hall", "hot_c", lambda d: d.state.hall_hot_c, of("hall_hot_c"),
         of("hall_structure_c", "hall_structure_kj_per_k"), "hall_hot_bias_k", error_sd=0.2, noise_sd=0.3, at_rest=True,
     ),
     Operator(
         "rack", "inlet_c", lambda d: d.state.rack_inlet_c, (), of("rack_recirc_frac"), "rack_inlet_bias_k",
-        error_sd=0.2,
+        error_sd=0.2, jump_sd=0.5,
     ),
     Operator(
         "node", "inlet_c", _node_inlet_c, (), of("rack_recirc_frac"), error_sd=0.5,
@@ -125,36 +128,40 @@ OPERATORS: tuple[Operator, ...] = (
         # by the next step, and the rack's flow would be blamed for the rest
         "rack", "outlet_c", lambda d: d.state.rack_air_c, of("rack_air_c", "rack_mass_c"),
         of("rack_flow_kw_per_k", "rack_ua_kw_per_k", "rack_mass_kj_per_k"), "rack_outlet_bias_k",
-        error_sd=0.2, noise_sd=0.3, at_rest=True,
+        error_sd=0.2, noise_sd=0.3, at_rest=True, jump_sd=2.0,
     ),
-    Operator("node", "gpu_c", lambda d: d.state.gpu_c, of("gpu_c"), error_sd=1.0, noise_sd=2.0, sensors=_gpu_nodes),
+    Operator("node", "gpu_c", lambda d: d.state.gpu_c, of("gpu_c"), error_sd=1.0, noise_sd=2.0, sensors=_gpu_nodes,
+        jump_sd=10.0,
+    ),
     Operator(
         "node", "gpu_mem_c", lambda d: d.state.gpu_mem_c, of("gpu_mem_c"), error_sd=1.0, noise_sd=2.0,
-        sensors=_gpu_nodes,
+        sensors=_gpu_nodes, jump_sd=10.0,
     ),
     Operator(
         "cooling_unit", "fan_frac", _unit_speed, (), (Link("unit_flow_kw_per_k", _units_of_hall),), error_sd=0.01,
-        group=lambda site: site.unit_hall, axis="hall",
+        group=lambda site: site.unit_hall, axis="hall", jump_sd=0.2,
     ),
-    Operator("chiller", "power_kw", chiller_power_kw, (), of("chiller_cop"), error_sd=0.5, error_frac=0.015),
+    Operator("chiller", "power_kw", chiller_power_kw, (), of("chiller_cop"), error_sd=0.5, error_frac=0.015,
+        jump_sd=5.0, jump_frac=0.5,
+    ),
     Operator(
         "region", "power_kw", lambda d: d.facility_kw, (), (Link("hall_fan_scale", lambda site: site.hall_region),),
-        error_sd=0.5, error_frac=0.02,
+        error_sd=0.5, error_frac=0.02, jump_frac=0.3,
     ),
     Operator(
         "ups", "battery_frac", _battery_frac, (Link("ups_battery_kwh", per_unit=lambda site: site.ups_battery_kwh),),
-        error_sd=0.01, noise_sd=0.02,
+        error_sd=0.01, noise_sd=0.02, jump_sd=0.1,
     ),
     # heard and judged, they correct nothing: what they say of power comes from the nodes, with less error
-    Operator("hall", "power_kw", lambda d: d.hall_kw, error_sd=0.5, error_frac=0.02),
-    Operator("rack", "power_kw", lambda d: d.rack_kw, error_sd=0.1, error_frac=0.02),
+    Operator("hall", "power_kw", lambda d: d.hall_kw, error_sd=0.5, error_frac=0.02, jump_frac=0.3),
+    Operator("rack", "power_kw", lambda d: d.rack_kw, error_sd=0.1, error_frac=0.02, jump_frac=0.5),
     Operator("cooling_unit", "supply_c", lambda d: d.state.hall_supply_c.take(d.site.unit_hall, axis=1), error_sd=0.5),
     Operator(
         "ups", "load_frac", lambda d: ups_loads(d) / np.maximum(d.site.ups_rated_kw, 1e-9), error_sd=0.005,
-        error_frac=0.02,
+        error_frac=0.02, jump_sd=0.2,
     ),
     Operator(
         "node", "power_kw", lambda d: d.node_kw, (), of("node_power_scale"), error_sd=0.02,
-        every_ms=60_000,  # a node's own scale is slow, and moving it means settling all power anew
+        jump_sd=0.1, jump_frac=0.7, every_ms=60_000,  # a node's own scale is slow, and moving it means settling all power anew
     ),
 )  # fmt: skip

@@ -1,0 +1,223 @@
+"""Sensors that fail: frozen, drifting, spiking, of another unit or off by a jump. They are shut out, and let in again.
+
+Each reading is judged by its innovation (what was read less what the members predict, over its expected size) and by
+what the sensor said before. A gross one is held back; it takes several, and nobody else who says the same, to shut a
+sensor out. Rules and times: docs/sync.md. What the twin hears is judged here, alarms are not: they see every reading.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.sync.evidence import Board
+from twin.sync.names import Names
+
+Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+GROSS = 4.5  # sigmas, a sudden change of the plant included: a reading beyond is held back
+DISTURBED = 9.0  # the variance of what the plant may do at once grows so much after a machine starts or stops
+ODD_READINGS, ODD_MS = 3, 300_000  # so many gross ones in a row over so long a time are no spike
+SPIKES_KEEP, SPIKES_MOST = 0.85, 0.5  # running share of gross readings: above it the sensor spikes
+SAME_NOISY, MOVES_NOISY, HEARD_NOISY = 8, 0.9, 30  # a sensor that always changed stands still
+DRIFT_KEEP, DRIFT_MOST, DRIFT_READINGS = 0.9, 1.25, 10  # running mean of scaled innovations
+SETTLED_READINGS, SETTLED = 60, 0.5  # nobody drifts who was never followed well
+FAR_BIAS_SDS = 4.0  # an error of a sensor beyond so many prior standard deviations is a drift
+SAME_FROZEN = 10  # a drift without any change is a frozen sensor
+GOOD, GOOD_SIGMAS, GOOD_MS = 10, 3.0, 600_000  # so many good ones over so long a time let it in again
+TRIM = 3.0  # beyond so many sigmas a reading counts with less weight, unless the one before said the same
+
+STUCK, DRIFTING, SPIKING, UNIT, JUMPED = "frozen", "drifting", "spiking", "other unit", "off by a jump"
+REASONS = ("", STUCK, DRIFTING, SPIKING, UNIT, JUMPED)
+
+# How a reading looks that came in another unit, by the unit of its channel: name and what gives the right value back.
+SLIPS: dict[str, tuple[tuple[str, float, float], ...]] = {
+    "C": (("F", 5.0 / 9.0, -160.0 / 9.0), ("kelvin", 1.0, -273.15), ("tenths of C", 0.1, 0.0), ("tens of C", 10.0, 0.0),
+          ("C taken for F", 1.8, 32.0)),
+    "kW": (("W", 1e-3, 0.0), ("MW", 1e3, 0.0), ("hundreds of W", 0.1, 0.0), ("tens of W", 0.01, 0.0)),
+    "fraction": (("percent", 0.01, 0.0), ("hundredths of percent", 1e-4, 0.0), ("a fraction of percent", 100.0, 0.0)),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A sensor that was shut out (`reason`), or let in again (no reason)."""
+
+    sensor: int
+    time_ms: int
+    reason: str
+    found: str
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Readings of one channel and step: sensor numbers, values, what was predicted (mean, expected variance), its unit.
+
+    jump_var: variance of what the plant may do at once; bias_sds: estimated errors in prior standard deviations.
+    """
+
+    sensor: Ints
+    value: Array
+    mean: Array
+    var: Array
+    jump_var: Array
+    unit: str
+    bias_sds: Array
+
+
+class Sensors:
+    """What is remembered of every sensor, by its number."""
+
+    def __init__(self, names: Names, board: Board) -> None:
+        """All are trusted at first."""
+        n = names.count
+        self.board = board
+        self.last, self.step = np.full(n, np.nan), np.full(n, np.inf)
+        self.moves, self.drift, self.spikes, self.first_odd = np.zeros((4, n))
+        self.count, self.same, self.odd, self.far, self.good = np.zeros((5, n), dtype=np.int64)
+        self.odd_ms, self.since_ms, self.good_ms = np.zeros((3, n), dtype=np.int64)
+        self.settled, self.out = np.zeros((2, n), dtype=bool)
+        self.why = np.zeros(n, dtype=np.int8)
+        self.found: dict[int, str] = {}
+        self.news: list[Fault] = []
+
+    def judge(self, heard: Heard, time_ms: int) -> tuple[Flags, Array]:
+        """Return which readings may be used, and by how much the error variance of each grows (1 as it is).
+
+        Call `note` for all channels of the step before.
+        """
+        at = heard.sensor
+        difference = heard.value - heard.mean
+        scaled = difference / np.sqrt(heard.var)
+        calm = not self.board.disturbed(time_ms)
+        most_var = heard.jump_var if calm else DISTURBED * heard.jump_var
+        gross = np.abs(difference) > GROSS * np.sqrt(heard.var + most_var)
+        agreed = np.zeros(len(at), dtype=bool)
+        doubted = gross | self.out[at] | (self.far[at] >= DRIFT_READINGS - 1)
+        if doubted.any():
+            some = np.flatnonzero(doubted)
+            sign = np.where(self.far[at[some]] > 0, np.sign(self.drift[at[some]]), np.sign(difference[some]))
+            agreed[some] = self.board.agree(at[some], sign, time_ms, self.out, self.drift)
+        self._count_odd(at, heard, gross & ~agreed, time_ms)
+        for i in np.flatnonzero(doubted | self._stands_still(at) | (np.abs(heard.bias_sds) > FAR_BIAS_SDS)).tolist():
+            self._doubt(heard, i, time_ms, agreed=bool(agreed[i]), calm=calm)
+        held_back = gross & ~agreed & (calm | (self.odd[at] < ODD_READINGS))
+        use = ~(self.out[at] | held_back)
+        return use, self._weight(at, scaled, use)
+
+    def note(self, heard: Heard, time_ms: int) -> None:
+        """Remember what some sensors said, and put it on the board."""
+        at, value = heard.sensor, heard.value
+        scaled = (value - heard.mean) / np.sqrt(heard.var)
+        again = np.isfinite(self.last[at])
+        change = np.abs(value - np.where(again, self.last[at], value))
+        moved = change > 0.0
+        self.same[at] = np.where(moved | ~again, 0, self.same[at] + 1)
+        keep = np.minimum(0.98, self.count[at] / (self.count[at] + 1.0))
+        # a sensor that stands still is not asked how often it moves
+        standing = self.same[at] > 1
+        self.moves[at] = np.where(again & ~standing, keep * self.moves[at] + (1.0 - keep) * moved, self.moves[at])
+        self.step[at] = np.where(moved, np.minimum(self.step[at], change), self.step[at])
+        self.drift[at] = DRIFT_KEEP * self.drift[at] + (1.0 - DRIFT_KEEP) * np.clip(scaled, -GROSS, GROSS)
+        self.count[at] += 1
+        self.last[at] = value
+        quiet = (self.count[at] >= SETTLED_READINGS) & (np.abs(self.drift[at]) < SETTLED)
+        self.settled[at] |= quiet
+        far = self.settled[at] & (np.abs(self.drift[at]) > DRIFT_MOST)
+        self.far[at] = np.where(far, self.far[at] + 1, 0)
+        self.board.post(at, scaled, time_ms)
+
+    def rounding_var(self, sensor: Ints) -> Array:
+        """Return the error variance that follows from the smallest step of each sensor."""
+        step = self.step[sensor]
+        return np.where((self.count[sensor] > 20) & np.isfinite(step), step * step / 12.0, 0.0)
+
+    def take_news(self) -> list[Fault]:
+        """Return who was shut out or let in since the last call."""
+        news, self.news = self.news, []
+        return news
+
+    def shut(self, sensor: int, time_ms: int, reason: str, found: str) -> None:
+        """Shut a sensor out."""
+        self.out[sensor], self.why[sensor], self.since_ms[sensor] = True, REASONS.index(reason), time_ms
+        self.good[sensor] = 0
+        self.found[sensor] = found
+        self.news.append(Fault(sensor, time_ms, reason, found))
+
+    def let_in(self, sensor: int, time_ms: int) -> None:
+        """Trust a sensor again, without a past."""
+        self.out[sensor], self.why[sensor] = False, 0
+        self.drift[sensor] = self.spikes[sensor] = 0.0
+        self.odd[sensor] = self.far[sensor] = self.count[sensor] = 0
+        self.settled[sensor] = False
+        self.found.pop(sensor, None)
+        self.news.append(Fault(sensor, time_ms, "", ""))
+
+    def _count_odd(self, at: Ints, heard: Heard, odd: Flags, time_ms: int) -> None:
+        first = odd & (self.odd[at] == 0)
+        self.odd_ms[at[first]], self.first_odd[at[first]] = time_ms, heard.value[first]
+        self.odd[at] = np.where(odd, self.odd[at] + 1, 0)
+        self.spikes[at] = SPIKES_KEEP * self.spikes[at] + (1.0 - SPIKES_KEEP) * odd
+
+    def _stands_still(self, at: Ints) -> Flags:
+        """A sensor that changed with nearly every reading says the same again and again."""
+        noisy = (self.count[at] >= HEARD_NOISY) & (self.moves[at] >= MOVES_NOISY)
+        return np.asarray(noisy & (self.same[at] >= SAME_NOISY) & (self.last[at] != 0.0))
+
+    def _doubt(self, heard: Heard, i: int, time_ms: int, *, agreed: bool, calm: bool) -> None:
+        """Look closely at one sensor: shut it out, let it in, or leave it."""
+        g = int(heard.sensor[i])
+        if self.out[g]:
+            self._probe(heard, i, time_ms, agreed=agreed)
+            return
+        said = f"{heard.value[i]:.4g} where {heard.mean[i]:.4g} was expected"
+        if self.same[g] >= SAME_NOISY and bool(self._stands_still(heard.sensor[i : i + 1])[0]):
+            self.shut(g, time_ms, STUCK, f"{heard.value[i]:.4g} for {self.same[g] + 1} readings")
+        elif agreed:
+            return
+        elif self.odd[g] >= ODD_READINGS and (slip := _slip(heard, i)):
+            self.shut(g, time_ms, UNIT, f"{said}; reads like {slip}")
+        elif calm and self.spikes[g] > SPIKES_MOST and self._scattered(heard, i):
+            self.shut(g, time_ms, SPIKING, said)
+        elif calm and self.odd[g] >= ODD_READINGS and time_ms - self.odd_ms[g] >= ODD_MS:
+            self.shut(g, time_ms, STUCK if self.same[g] >= SAME_FROZEN else JUMPED, said)
+        elif calm and (self.far[g] >= DRIFT_READINGS or (self.settled[g] and abs(heard.bias_sds[i]) > FAR_BIAS_SDS)):
+            self.shut(g, time_ms, STUCK if self.same[g] >= SAME_FROZEN else DRIFTING, said)
+
+    def _scattered(self, heard: Heard, i: int) -> bool:
+        """Gross readings differ from each other as much as from what is expected."""
+        spread = abs(float(heard.value[i] - self.first_odd[heard.sensor[i]]))
+        return self.odd[heard.sensor[i]] < ODD_READINGS or spread > GROSS * float(np.sqrt(heard.var[i]))
+
+    def _probe(self, heard: Heard, i: int, time_ms: int, *, agreed: bool) -> None:
+        """A sensor that is shut out is listened to: it comes in again when it behaves, or when others say the same."""
+        g = int(heard.sensor[i])
+        near = abs(heard.value[i] - heard.mean[i]) <= GOOD_SIGMAS * float(np.sqrt(heard.var[i] + heard.jump_var[i]))
+        frozen = self.same[g] >= SAME_FROZEN if REASONS[self.why[g]] == STUCK else False
+        also = agreed and REASONS[self.why[g]] in (JUMPED, DRIFTING)
+        if frozen or not (near or also):
+            self.good[g] = 0
+            return
+        if self.good[g] == 0:
+            self.good_ms[g] = time_ms
+        self.good[g] += 1
+        if self.good[g] >= GOOD and time_ms - self.good_ms[g] >= GOOD_MS:
+            self.let_in(g, time_ms)
+
+    def _weight(self, at: Ints, scaled: Array, use: Flags) -> Array:
+        """A surprising reading counts less, the more the further it is, unless the sensor has been drifting there."""
+        far = use & (np.abs(scaled) > TRIM) & (np.abs(self.drift[at]) < 0.25 * np.abs(scaled))
+        return np.where(far, (scaled / TRIM) ** 2, 1.0)
+
+
+def _slip(heard: Heard, i: int) -> str:
+    """The unit that a gross reading would be right in, or nothing."""
+    sd = float(np.sqrt(heard.var[i] + heard.jump_var[i]))
+    for name, scale, offset in SLIPS.get(heard.unit, ()):
+        if abs(heard.value[i] * scale + offset - heard.mean[i]) <= GOOD_SIGMAS * sd:
+            return name
+    return ""
