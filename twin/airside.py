@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from plant import cooling, thermal
 from twin.airpaths import rack_coefficients
 from twin.derived import Derived
+from twin.layout import segment_sum
 from twin.unitside import unit_heat
 
 Array = NDArray[np.float64]
@@ -50,6 +51,14 @@ def advance_air(d: Derived, dt_s: float, outdoor_c: Array, liquid_kw: Array | No
     s.heat_in_kj[...] += (d.hall_kw + d.fan_kw).sum(axis=1) * dt_s
     s.heat_out_kj[...] += (wall_kj + dx_kj).sum(axis=1)
     return np.asarray(coil_kj)
+
+
+def unit_fan_power_kw(d: Derived) -> Array:
+    """Return the power of the fans of each cooling unit (M, C) [kW]: running ones share that of their hall."""
+    site = d.site
+    full = np.where(d.state.unit_running, site.unit_fan_kw, 0.0)
+    total = np.maximum(segment_sum(full, d.layout.hall_units), 1e-12)
+    return np.asarray((d.fan_kw / total).take(site.unit_hall, axis=1) * full)
 
 
 def _inlets(d: Derived, supply_c: Array) -> Array:

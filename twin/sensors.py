@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from plant import cooling, streams
 from plant.site import Site
+from twin.airside import unit_fan_power_kw
 from twin.derived import Derived
 from twin.electricity import ups_loads
 from twin.nodephase import ON
@@ -100,6 +101,7 @@ GROUPS: tuple[Group, ...] = (
     Group("cooling_unit", "running", 30, "", lambda d: d.state.unit_running[0].astype(np.float64)),
     Group("cooling_unit", "supply_c", 30, "k", lambda d: d.state.hall_supply_c[0][d.site.unit_hall]),
     Group("cooling_unit", "fan_frac", 30, "rel", _fan_frac),
+    Group("cooling_unit", "power_kw", 30, "rel", lambda d: unit_fan_power_kw(d)[0]),
     Group("hall", "hot_c", 15, "k", lambda d: d.state.hall_hot_c[0]),
     Group("hall", "power_kw", 15, "rel", lambda d: d.hall_kw[0]),
     Group("rack", "inlet_c", 30, "k", lambda d: d.state.rack_inlet_c[0]),
@@ -141,6 +143,8 @@ class Sensors:
         of = site.gpus
         self.who["node", "gpu_c"] = self.who["node", "gpu_mem_c"] = of.node[of.has_gpu]
         self.who["node", "fan_frac"] = of.node[of.has_fans]
+        # what a unit with a compressor draws is not found one by one
+        self.who["cooling_unit", "power_kw"] = np.flatnonzero(~site.cooling.unit_dx)
         self.bias = {
             key: quality.bias_k * streams.normal(hidden_seed, "sensor bias", 0, keys) for key, keys in self.keys.items()
         }

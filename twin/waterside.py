@@ -89,12 +89,16 @@ def pump_power_kw(d: Derived) -> Array:
     return np.where(plant.loop_pumps > 0, full_kw * share, full_kw)
 
 
-def chiller_power_kw(d: Derived) -> Array:
-    """Return what each chiller drew in the last step (M, K) [kW]: running ones share the heat of their loop."""
+def chiller_power_kw(d: Derived, heat_kw: Array | None = None) -> Array:
+    """Return what each chiller drew in the last step (M, K) [kW]: running ones share the heat of their loop.
+
+    heat_kw: that heat (M, L), by default what they took out of the water.
+    """
     s, of = d.state, d.site.chiller_loop
+    heat_kw = d.loop_taken_kw if heat_kw is None else heat_kw
     running = np.where(s.chiller_phase == CHILLER_ON, s.chiller_capacity_kw, 0.0)
     total = np.maximum(segment_sum(running, d.layout.loop_chillers), 1e-9)
-    taken_kw = (d.loop_taken_kw / total).take(of, axis=1) * running
+    taken_kw = (heat_kw / total).take(of, axis=1) * running
     return np.asarray(taken_kw / np.maximum(s.chiller_cop, 1.0))
 
 

@@ -66,20 +66,23 @@ class Correction(NamedTuple):
             _at(self.noise_gain, at),
         )  # fmt: skip
 
-    def apply(self, array: Array, *, doubtful: bool = False) -> None:
+    def apply(self, array: Array, *, doubtful: bool = False) -> Array:
         """Move an array (M, C) by its covariance with the prediction, in place; doubtful: less its sampling error.
 
-        Several arrays (..., M, C) are moved each on its own.
+        Several arrays (..., M, C) are moved each on its own. Return the regression of the prediction on the array (C,):
+        what one unit of it changes in what is predicted; 0 unless it was doubted.
         """
         members = array.shape[-2]
         divisor = max(members - 1, 1)
         spread = array - (np.add.reduce(array, axis=-2) / members)[..., None, :]
         covariance = np.einsum("...mc,mc->...c", spread, self.deviation) / divisor
-        gain = covariance / np.maximum(self.total, TINY)
+        gain, effect = covariance / np.maximum(self.total, TINY), np.zeros_like(covariance)
         if doubtful:
             own = np.einsum("...mc,...mc->...c", spread, spread) / divisor
             gain *= confidence(covariance, own * self.variance, members)
+            effect = covariance / np.maximum(own, TINY)
         array -= (self.shrink * gain)[..., None, :] * self.deviation - (gain * self.difference)[..., None, :]
+        return np.asarray(effect)
 
     def push(self, array: Array, per_unit: float | Array = 1.0) -> None:
         """Move an array, the observed quantity itself, by the share of the model noise."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plant.site import Site
-from twin.sync.names import Key, Names
+from twin.sync.names import Names
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -34,13 +34,14 @@ class Board:
         self.scaled, self.heard_ms = np.zeros(names.count), np.full(names.count, -(2**62), dtype=np.int64)
         self.hall, self.sibling = np.full((2, names.count), -1, dtype=np.int64)
         self.temperature = np.zeros(names.count, dtype=bool)
+        of_kind: dict[str, NDArray[np.integer]]
         of_kind = {"rack": site.rack_hall, "hall": np.arange(len(site.hall_ids)), "cooling_unit": site.unit_hall}
         for kind, channel in names.keys:
             start, n = names.first[kind, channel], names.size[kind, channel]
             if kind in TELLING and channel.endswith("_c"):
                 self.hall[start : start + n] = of_kind[kind]
             other = SIBLINGS.get((kind, channel))
-            if other in names.first:
+            if other is not None and other in names.first:
                 self.sibling[start : start + n] = names.first[other] + np.arange(n)
         self.disturbed_ms = -(2**62)
 
@@ -68,7 +69,7 @@ class Board:
         return np.asarray((there & same) | self._neighbours(sensor, sign, fresh))
 
     def _neighbours(self, sensor: Ints, sign: Array, fresh: Flags) -> Flags:
-        """A quarter of the sensors of its hall, two at least, are surprised in the same direction, itself not counted."""
+        """A quarter of the sensors of its hall, two at least, are surprised the same way, itself not counted."""
         hall = self.hall[sensor]
         counted = fresh & (self.hall >= 0)
         halls = int(self.hall.max(initial=-1)) + 1

@@ -66,7 +66,7 @@ class Widths:
         No member moves further than the parameter's step; the spread keeps its floor, values their bounds.
         """
         p = BY_NAME[name]
-        old = _moving(array[:, at], p)
+        old = moving(array[:, at], p)
         most = np.log1p(p.step) if p.log else p.step
         np.clip(new, old - most, old + most, out=new)
         low, high = (self._limit(p, k, at) for k in (0, 1))
@@ -93,10 +93,10 @@ class Widths:
             self._widen(array, p, grows)
 
     def _widen(self, array: Array, p: Parameter, grows: float | Array) -> None:
-        moving = _moving(array, p)
-        mean = moving.mean(axis=0)
-        deviation = moving - mean
-        sd2 = np.einsum("mc,mc->c", deviation, deviation) / len(moving)
+        values = moving(array, p)
+        mean = values.mean(axis=0)
+        deviation = values - mean
+        sd2 = np.einsum("mc,mc->c", deviation, deviation) / len(values)
         wider = np.minimum(sd2 + grows * p.prior_sd**2, np.maximum(p.prior_sd**2, sd2))
         factor = np.sqrt(wider / np.maximum(sd2, 1e-300))
         factor = np.where(sd2 > (FLAT_FRAC * p.prior_sd) ** 2, factor, 1.0)
@@ -105,6 +105,6 @@ class Widths:
         array[...] = np.where(high > 0.0, np.clip(np.exp(new) if p.log else new, low, high), array)
 
 
-def _moving(values: Array, p: Parameter) -> Array:
+def moving(values: Array, p: Parameter) -> Array:
     """The form in which a parameter moves: its logarithm, or itself."""
     return np.log(np.maximum(values, 1e-12)) if p.log else values.copy()

@@ -2,7 +2,8 @@
 
 The rule, also in docs/sync.md:
 - A reading older than LATE_MS is refused (`too_late`); one from a clock ahead counts as of now.
-- The twin remembers what it predicted at the steps of the last LATE_MS, MOMENTS of them at most. A reading belongs to the step nearest to it.
+- The twin remembers what it predicted at the steps of the last LATE_MS, MOMENTS of them at most. A reading belongs to
+  the step nearest to it.
 - A sensor counts once for each step: of several in one batch the last one; what comes later for the same step is
   refused (`again`).
 - What members predicted then and what they hold now go together, so a late reading corrects the present by the

@@ -14,12 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plant.site import Site
+from twin.airside import unit_fan_power_kw
 from twin.derived import Derived
 from twin.electricity import ups_loads
+from twin.sync.assimilate import mean_of
 from twin.waterside import chiller_power_kw, water_flow_frac
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.integer]
+
+WARM_K = 0.5  # water so far above its set-point is cooled with all that chillers have
 
 
 @dataclass(frozen=True)
@@ -39,11 +43,12 @@ class Operator:
     """How a channel corrects the twin.
 
     kind, channel: as in the table of channels; predict: what members expect the sensors to say, without their bias
-    (M, sensors); bias: the array of each sensor's own error; error_frac: error as a share of the prediction, on top of
-    error_sd; sensors: their component ids where not all of the kind have one; group: readings of the same group count
-    together, as their mean (`axis`: of how many groups); at_rest: before its first reading the quantity is not known
-    at all; every_ms: readings are kept and taken in together so often, 0 at once; jump_sd, jump_frac: what the plant may
-    do at once, beyond which a reading is held back (`twin.sync.sensorfaults`).
+    (M, sensors), nan where nobody can tell; bias: the array of each sensor's own error; error_frac: error as a share of
+    the prediction, on top of error_sd; sensors: their component ids where not all of the kind have one; group: readings
+    of the same group count together, as their mean (`axis`: of how many groups); at_rest: before its first reading the
+    quantity is not known at all; every_ms: readings are kept and taken in together so often, 0 at once; jump_sd,
+    jump_frac: what the plant may do at once, beyond which a reading is held back; drift_k: how far one sensor may pull
+    what is learned before it is taken for drifting, 0 where the plant itself may do so (`twin.sync.sensorfaults`).
     """
 
     kind: str
@@ -62,6 +67,7 @@ class Operator:
     every_ms: int = 0
     jump_sd: float = 1.0
     jump_frac: float = 0.0
+    drift_k: float = 0.0
 
     @property
     def key(self) -> tuple[str, str]:
@@ -95,6 +101,31 @@ def _unit_speed(d: Derived) -> Array:
     return np.where(d.state.unit_running, d.fan_speed.take(d.site.unit_hall, axis=1), 0.0)
 
 
+def _chiller_kw(d: Derived) -> Array:
+    """Chillers carry the heat of their loop; while the water is too warm, what they can, which is not known (nan).
+
+    What they took in one step also undoes the corrections of the water, a matter of the twin and not of the plant.
+    """
+    s = d.state
+    warm = mean_of(s.loop_supply_c - s.loop_setpoint_c) > WARM_K
+    known = ~warm & (not d.site.cooling.has_free_cooling)
+    return chiller_power_kw(d, np.where(known, s.loop_heat_kw, np.nan))
+
+
+def _facility_kw(d: Derived) -> Array:
+    """The power of a region in the last step, nan before there was one."""
+    return np.where(d.facility_kw > 0.0, d.facility_kw, np.nan)
+
+
+def _dry_units(site: Site) -> list[str]:
+    """Units without a compressor: what they draw is their fans'."""
+    return [name for name, dx in zip(site.unit_ids, site.cooling.unit_dx, strict=True) if not dx]
+
+
+def _dry_hall(site: Site) -> Ints:
+    return site.unit_hall[~site.cooling.unit_dx]
+
+
 def _chillers_of_loop(site: Site) -> Ints:
     return site.chiller_loop
 
@@ -114,10 +145,11 @@ OPERATORS: tuple[Operator, ...] = (
     Operator(
         "hall", "hot_c", lambda d: d.state.hall_hot_c, of("hall_hot_c"),
         of("hall_structure_c", "hall_structure_kj_per_k"), "hall_hot_bias_k", error_sd=0.2, noise_sd=0.3, at_rest=True,
+        drift_k=1.0,
     ),
     Operator(
         "rack", "inlet_c", lambda d: d.state.rack_inlet_c, (), of("rack_recirc_frac"), "rack_inlet_bias_k",
-        error_sd=0.2, jump_sd=0.5,
+        error_sd=0.2, jump_sd=0.5, drift_k=1.0,
     ),
     Operator(
         "node", "inlet_c", _node_inlet_c, (), of("rack_recirc_frac"), error_sd=0.5,
@@ -128,7 +160,7 @@ OPERATORS: tuple[Operator, ...] = (
         # by the next step, and the rack's flow would be blamed for the rest
         "rack", "outlet_c", lambda d: d.state.rack_air_c, of("rack_air_c", "rack_mass_c"),
         of("rack_flow_kw_per_k", "rack_ua_kw_per_k", "rack_mass_kj_per_k"), "rack_outlet_bias_k",
-        error_sd=0.2, noise_sd=0.3, at_rest=True, jump_sd=2.0,
+        error_sd=0.2, noise_sd=0.3, at_rest=True, jump_sd=2.0, drift_k=1.5,
     ),
     Operator("node", "gpu_c", lambda d: d.state.gpu_c, of("gpu_c"), error_sd=1.0, noise_sd=2.0, sensors=_gpu_nodes,
         jump_sd=10.0,
@@ -141,18 +173,20 @@ OPERATORS: tuple[Operator, ...] = (
         "cooling_unit", "fan_frac", _unit_speed, (), (Link("unit_flow_kw_per_k", _units_of_hall),), error_sd=0.01,
         group=lambda site: site.unit_hall, axis="hall", jump_sd=0.2,
     ),
-    Operator("chiller", "power_kw", chiller_power_kw, (), of("chiller_cop"), error_sd=0.5, error_frac=0.015,
+    Operator("chiller", "power_kw", _chiller_kw, (), of("chiller_cop"), error_sd=0.05, error_frac=0.015,
         jump_sd=5.0, jump_frac=0.5,
     ),
     Operator(
-        "region", "power_kw", lambda d: d.facility_kw, (), (Link("hall_fan_scale", lambda site: site.hall_region),),
-        error_sd=0.5, error_frac=0.02, jump_frac=0.3,
+        "cooling_unit", "power_kw", lambda d: unit_fan_power_kw(d)[:, ~d.site.cooling.unit_dx], (),
+        of("hall_fan_scale"), error_sd=0.005, error_frac=0.03, sensors=_dry_units, group=_dry_hall, axis="hall",
+        jump_sd=0.2, jump_frac=1.0,
     ),
     Operator(
         "ups", "battery_frac", _battery_frac, (Link("ups_battery_kwh", per_unit=lambda site: site.ups_battery_kwh),),
         error_sd=0.01, noise_sd=0.02, jump_sd=0.1,
     ),
     # heard and judged, they correct nothing: what they say of power comes from the nodes, with less error
+    Operator("region", "power_kw", _facility_kw, error_sd=0.5, error_frac=0.05, jump_frac=0.3),
     Operator("hall", "power_kw", lambda d: d.hall_kw, error_sd=0.5, error_frac=0.02, jump_frac=0.3),
     Operator("rack", "power_kw", lambda d: d.rack_kw, error_sd=0.1, error_frac=0.02, jump_frac=0.5),
     Operator("cooling_unit", "supply_c", lambda d: d.state.hall_supply_c.take(d.site.unit_hall, axis=1), error_sd=0.5),
@@ -162,6 +196,7 @@ OPERATORS: tuple[Operator, ...] = (
     ),
     Operator(
         "node", "power_kw", lambda d: d.node_kw, (), of("node_power_scale"), error_sd=0.02,
-        jump_sd=0.1, jump_frac=0.7, every_ms=60_000,  # a node's own scale is slow, and moving it means settling all power anew
+        jump_sd=0.1, jump_frac=0.7,
+        every_ms=60_000,  # a node's own scale is slow, and moving it means settling all power anew
     ),
 )  # fmt: skip

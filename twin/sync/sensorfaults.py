@@ -25,10 +25,11 @@ ODD_READINGS, ODD_MS = 3, 300_000  # so many gross ones in a row over so long a 
 SPIKES_KEEP, SPIKES_MOST = 0.85, 0.5  # running share of gross readings: above it the sensor spikes
 SAME_NOISY, MOVES_NOISY, HEARD_NOISY = 8, 0.9, 30  # a sensor that always changed stands still
 DRIFT_KEEP, DRIFT_MOST, DRIFT_READINGS = 0.9, 1.25, 10  # running mean of scaled innovations
-SETTLED_READINGS, SETTLED = 60, 0.5  # nobody drifts who was never followed well
-FAR_BIAS_SDS = 4.0  # an error of a sensor beyond so many prior standard deviations is a drift
+SETTLED_READINGS, SETTLED = 40, 0.5  # nobody drifts who was never followed well
+PULL_MS = 3 * 3_600_000  # how far a sensor has pulled parameters is forgotten with this time constant
+LEAST_PEERS = 4  # so many sensors of one channel in a hall tell what pulls them all
 SAME_FROZEN = 10  # a drift without any change is a frozen sensor
-GOOD, GOOD_SIGMAS, GOOD_MS = 10, 3.0, 600_000  # so many good ones over so long a time let it in again
+GOOD, GOOD_SIGMAS, GOOD_DRIFT, GOOD_MS = 10, 3.0, 0.75, 600_000  # so many good ones over so long let it in again
 TRIM = 3.0  # beyond so many sigmas a reading counts with less weight, unless the one before said the same
 
 STUCK, DRIFTING, SPIKING, UNIT, JUMPED = "frozen", "drifting", "spiking", "other unit", "off by a jump"
@@ -57,7 +58,8 @@ class Fault:
 class Heard:
     """Readings of one channel and step: sensor numbers, values, what was predicted (mean, expected variance), its unit.
 
-    jump_var: variance of what the plant may do at once; bias_sds: estimated errors in prior standard deviations.
+    jump_var: variance of what the plant may do at once; drift_k: how far a sensor may pull parameters away, in its own
+    unit, before it is taken for drifting; 0: nobody could tell.
     """
 
     sensor: Ints
@@ -66,7 +68,7 @@ class Heard:
     var: Array
     jump_var: Array
     unit: str
-    bias_sds: Array
+    drift_k: float
 
 
 class Sensors:
@@ -77,9 +79,9 @@ class Sensors:
         n = names.count
         self.board = board
         self.last, self.step = np.full(n, np.nan), np.full(n, np.inf)
-        self.moves, self.drift, self.spikes, self.first_odd = np.zeros((4, n))
+        self.moves, self.drift, self.spikes, self.first_odd, self.pull = np.zeros((5, n))
         self.count, self.same, self.odd, self.far, self.good = np.zeros((5, n), dtype=np.int64)
-        self.odd_ms, self.since_ms, self.good_ms = np.zeros((3, n), dtype=np.int64)
+        self.odd_ms, self.since_ms, self.good_ms, self.pull_ms = np.zeros((4, n), dtype=np.int64)
         self.settled, self.out = np.zeros((2, n), dtype=bool)
         self.why = np.zeros(n, dtype=np.int8)
         self.found: dict[int, str] = {}
@@ -97,14 +99,17 @@ class Sensors:
         most_var = heard.jump_var if calm else DISTURBED * heard.jump_var
         gross = np.abs(difference) > GROSS * np.sqrt(heard.var + most_var)
         agreed = np.zeros(len(at), dtype=bool)
-        doubted = gross | self.out[at] | (self.far[at] >= DRIFT_READINGS - 1)
+        doubted = gross | self.out[at]
+        if heard.drift_k > 0.0:
+            pull = np.abs(self._own_pull(at))
+            doubted |= (self.far[at] >= DRIFT_READINGS) | (self.settled[at] & (pull > heard.drift_k))
         if doubted.any():
             some = np.flatnonzero(doubted)
-            sign = np.where(self.far[at[some]] > 0, np.sign(self.drift[at[some]]), np.sign(difference[some]))
+            sign = np.where(gross[some], np.sign(difference[some]), np.sign(self.drift[at[some]]))
             agreed[some] = self.board.agree(at[some], sign, time_ms, self.out, self.drift)
         self._count_odd(at, heard, gross & ~agreed, time_ms)
-        for i in np.flatnonzero(doubted | self._stands_still(at) | (np.abs(heard.bias_sds) > FAR_BIAS_SDS)).tolist():
-            self._doubt(heard, i, time_ms, agreed=bool(agreed[i]), calm=calm)
+        for i in np.flatnonzero(doubted | self._stands_still(at)).tolist():
+            self._doubt(heard, i, time_ms, agreed=bool(agreed[i]), calm=calm, gross=bool(gross[i]))
         held_back = gross & ~agreed & (calm | (self.odd[at] < ODD_READINGS))
         use = ~(self.out[at] | held_back)
         return use, self._weight(at, scaled, use)
@@ -131,6 +136,25 @@ class Sensors:
         self.far[at] = np.where(far, self.far[at] + 1, 0)
         self.board.post(at, scaled, time_ms)
 
+    def pulled(self, sensor: Ints, by: Array, time_ms: int) -> Array:
+        """Note how far sensors have just pulled what is learned, in their unit; return the share left of before."""
+        keep = np.exp(-np.maximum(time_ms - self.pull_ms[sensor], 0) / PULL_MS)
+        self.pull[sensor] = np.where(self.settled[sensor], keep * self.pull[sensor] + by, 0.0)
+        self.pull_ms[sensor] = time_ms
+        return np.where(self.settled[sensor], keep, 0.0)
+
+    def _own_pull(self, at: Ints) -> Array:
+        """The pull of each sensor less what pulls all of its hall: of one channel, all heard together."""
+        hall, pull = self.board.hall[at], self.pull[at]
+        if len(at) < LEAST_PEERS:
+            return np.asarray(pull)
+        common = np.zeros(len(at))
+        for h in np.unique(hall[hall >= 0]).tolist():
+            here = hall == h
+            if here.sum() >= LEAST_PEERS:
+                common[here] = np.median(pull[here])
+        return np.asarray(pull - common)
+
     def rounding_var(self, sensor: Ints) -> Array:
         """Return the error variance that follows from the smallest step of each sensor."""
         step = self.step[sensor]
@@ -151,7 +175,7 @@ class Sensors:
     def let_in(self, sensor: int, time_ms: int) -> None:
         """Trust a sensor again, without a past."""
         self.out[sensor], self.why[sensor] = False, 0
-        self.drift[sensor] = self.spikes[sensor] = 0.0
+        self.drift[sensor] = self.spikes[sensor] = self.pull[sensor] = 0.0
         self.odd[sensor] = self.far[sensor] = self.count[sensor] = 0
         self.settled[sensor] = False
         self.found.pop(sensor, None)
@@ -168,7 +192,7 @@ class Sensors:
         noisy = (self.count[at] >= HEARD_NOISY) & (self.moves[at] >= MOVES_NOISY)
         return np.asarray(noisy & (self.same[at] >= SAME_NOISY) & (self.last[at] != 0.0))
 
-    def _doubt(self, heard: Heard, i: int, time_ms: int, *, agreed: bool, calm: bool) -> None:
+    def _doubt(self, heard: Heard, i: int, time_ms: int, *, agreed: bool, calm: bool, gross: bool) -> None:
         """Look closely at one sensor: shut it out, let it in, or leave it."""
         g = int(heard.sensor[i])
         if self.out[g]:
@@ -185,8 +209,9 @@ class Sensors:
             self.shut(g, time_ms, SPIKING, said)
         elif calm and self.odd[g] >= ODD_READINGS and time_ms - self.odd_ms[g] >= ODD_MS:
             self.shut(g, time_ms, STUCK if self.same[g] >= SAME_FROZEN else JUMPED, said)
-        elif calm and (self.far[g] >= DRIFT_READINGS or (self.settled[g] and abs(heard.bias_sds[i]) > FAR_BIAS_SDS)):
-            self.shut(g, time_ms, STUCK if self.same[g] >= SAME_FROZEN else DRIFTING, said)
+        elif calm and not gross and heard.drift_k > 0.0:
+            reason = STUCK if self.same[g] >= SAME_FROZEN else DRIFTING
+            self.shut(g, time_ms, reason, f"{said}; has pulled what is learned by {self.pull[g]:+.2g}")
 
     def _scattered(self, heard: Heard, i: int) -> bool:
         """Gross readings differ from each other as much as from what is expected."""
@@ -196,7 +221,8 @@ class Sensors:
     def _probe(self, heard: Heard, i: int, time_ms: int, *, agreed: bool) -> None:
         """A sensor that is shut out is listened to: it comes in again when it behaves, or when others say the same."""
         g = int(heard.sensor[i])
-        near = abs(heard.value[i] - heard.mean[i]) <= GOOD_SIGMAS * float(np.sqrt(heard.var[i] + heard.jump_var[i]))
+        near = abs(heard.value[i] - heard.mean[i]) <= GOOD_SIGMAS * float(np.sqrt(heard.var[i]))
+        near = near and abs(self.drift[g]) < GOOD_DRIFT
         frozen = self.same[g] >= SAME_FROZEN if REASONS[self.why[g]] == STUCK else False
         also = agreed and REASONS[self.why[g]] in (JUMPED, DRIFTING)
         if frozen or not (near or also):

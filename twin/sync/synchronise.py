@@ -6,9 +6,6 @@ reading against the prediction of its own time, keep the ensemble wide enough, e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,17 +14,19 @@ from plant.site import Site
 from twin.derived import Derived
 from twin.flows import stored_heat_kj
 from twin.state import State
+from twin.sync.asked import Asked, together
 from twin.sync.assimilate import Correction, Observed, mean_of
 from twin.sync.evidence import Board
 from twin.sync.flags import FLAGS, set_flags
-from twin.sync.inflate import Widths, inflate
+from twin.sync.inflate import Widths, moving
 from twin.sync.innovations import Following
 from twin.sync.lateness import Moment, Past, Round
 from twin.sync.names import Key, Names
 from twin.sync.operators import OPERATORS, Link, Operator
 from twin.sync.parameters import BY_NAME
-from twin.sync.sensorfaults import REASONS, Fault, Heard, Sensors
-from twin.telemetry.store import Batch, Event
+from twin.sync.sensorfaults import Heard, Sensors
+from twin.sync.shutouts import ShutOuts
+from twin.telemetry.store import Batch
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -35,29 +34,7 @@ Places = NDArray[np.int64]
 FIRST_SD = 5.0  # [K] of a temperature before its first reading: a twin at rest knows nothing of the site's present
 FORGET_EVERY_MS = 60_000
 UNSEEN_FRAC = 0.05  # spread of a prediction of which only the mean is kept, as a share of it
-OUT, IN = "sensor_shut_out", "sensor_let_in"  # types of the events
 DRAWS_KW = 1e-6  # a node that draws less says nothing about its scale
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Readings of one channel and step beside what was expected: members' predictions, None where only means are kept."""
-
-    operator: Operator
-    at: Places
-    value: Array
-    heard: Heard
-    error_var: Array
-    noise_var: Array
-    predicted: Array | None
-
-    def take(self, use: NDArray[np.bool_]) -> Asked:
-        """Some of them; what was heard stays whole."""
-        predicted = None if self.predicted is None else self.predicted[:, use]
-        return replace(
-            self, at=self.at[use], value=self.value[use], error_var=self.error_var[use],
-            noise_var=self.noise_var[use], predicted=predicted,
-        )  # fmt: skip
 
 
 class Synchroniser:
@@ -73,12 +50,12 @@ class Synchroniser:
         self.group = {o.key: np.asarray(o.group(site), dtype=np.int64) for o in operators if o.group is not None}
         self.board = Board(site, self.names)
         self.sensors = Sensors(self.names, self.board)
+        self.shutouts = ShutOuts(site, self.names, self.sensors, self.operators)
         self.unit = {o.key: channel_of(*o.key).unit for o in operators}
         self.spoken: set[Key] = set()
         self._kept: dict[Key, tuple[Array, NDArray[np.bool_]]] = {}
         self._taken_ms = dict.fromkeys(self.operators, 0)
         self._forgot_ms = 0
-        self.events: list[Event] = []
 
     @property
     def refused(self) -> int:
@@ -158,20 +135,22 @@ class Synchroniser:
             predicted = self._expected(d, o, moment, at)
             mean = mean_of(predicted)
             variance = np.einsum("mc,mc->c", predicted - mean, predicted - mean) / max(len(predicted) - 1, 1)
+        told = np.isfinite(mean)
+        if not told.all():
+            at, value, mean, variance = at[told], value[told], mean[told], variance[told]
+            predicted = None if predicted is None else predicted[:, told]
         sensor = at + self.names.first[o.key]
         known = np.isfinite(self.following[o.key].last[at])
         noise_var = np.where(known | (not o.at_rest), o.noise_sd, FIRST_SD) ** 2
         error_var = o.error_sd**2 + (o.error_frac * mean) ** 2 + self.sensors.rounding_var(sensor)
         jump_var = o.jump_sd**2 + (o.jump_frac * mean) ** 2
-        bias = np.zeros(len(at)) if not o.bias else mean_of(d.state.arrays[o.bias][:, at]) / BY_NAME[o.bias].prior_sd
-        heard = Heard(sensor, value, mean, variance + noise_var + error_var, jump_var, self.unit[o.key], bias)
+        heard = Heard(sensor, value, mean, variance + noise_var + error_var, jump_var, self.unit[o.key], o.drift_k)
         return Asked(o, at, value, heard, error_var, noise_var, predicted)
 
     def _hear(self, d: Derived, a: Asked, moment: Moment) -> set[str]:
         """Take in the readings of one channel and step that may be used, or keep them until their turn."""
         use, weight = self.sensors.judge(a.heard, moment.time_ms)
-        for fault in self.sensors.take_news():
-            self._announce(d.state, a.operator, fault)
+        self.shutouts.announce(d.state, self.sensors.take_news())
         if not use.all():
             a = a.take(use)
         if not len(a.at):
@@ -221,23 +200,32 @@ class Synchroniser:
         following.note(at, value, sensors.difference, sensors.variance + error_var + o.noise_sd**2, known)
         places, correction = at, sensors
         if o.key in self.group:
-            places, correction = _together(predicted, value, error_var, noise_var, self.group[o.key][at])
+            places, correction = together(predicted, value, error_var, noise_var, self.group[o.key][at])
         correction = correction._replace(noise_gain=_where(newest, correction.noise_gain, o.key in self.group))
-        touched = self._correct_arrays(d.state, o, places, correction)
+        touched = self._correct_arrays(d.state, o, places, correction, moment.time_ms)
         self._correct_past(o, moment, at, places, correction)
         self._begin(d, o, at[~known])
         return touched
 
-    def _correct_arrays(self, s: State, o: Operator, places: Places, correction: Correction) -> set[str]:
+    def _correct_arrays(
+        self, s: State, o: Operator, places: Places, correction: Correction, time_ms: int
+    ) -> set[str]:  # fmt: skip
         for link in o.own:
             new = s.arrays[link.array][:, places]
             correction.apply(new)
             correction.push(new, 1.0 if link.per_unit is None else link.per_unit(self.site)[places])
             s.arrays[link.array][:, places] = new
+        moved: dict[str, Array] = {}
+        pulled = np.zeros(len(places))
         for link in (*o.linked, *([Link(o.bias)] if o.bias else [])):
-            at, moved = self._behind(link, places, correction)
-            if len(at):
-                self._move(s, link.array, at, moved)
+            at, behind = self._behind(link, places, correction)
+            if not len(at):
+                continue
+            step, effect = self._move(s, link.array, at, behind)
+            if o.drift_k > 0.0 and link.via is None:
+                moved[link.array], pulled = step, pulled + step * effect
+        if moved:
+            self.shutouts.pulled(o, places, moved, pulled, time_ms)
         return {link.array for link in (*o.own, *o.linked)} | ({o.bias} if o.bias else set())
 
     def _behind(self, link: Link, places: Places, correction: Correction) -> tuple[Places, Correction]:
@@ -250,16 +238,22 @@ class Synchroniser:
         at = np.flatnonzero(where[via] >= 0)
         return at, correction.take(where[via[at]])
 
-    def _move(self, s: State, name: str, at: Places, correction: Correction) -> None:
-        """Move a parameter (or a quantity that is linked to another) of some components."""
+    def _move(self, s: State, name: str, at: Places, correction: Correction) -> tuple[Array, Array]:
+        """Move a parameter (or a quantity that is linked to another) of some components.
+
+        Return its mean step (at,), and what one unit of it changes in what is predicted.
+        """
         array = s.arrays[name]
         p = BY_NAME.get(name)
-        new = np.log(np.maximum(array[:, at], 1e-12)) if p is not None and p.log else array[:, at]
-        correction.apply(new, doubtful=True)
+        old = array[:, at] if p is None else moving(array[:, at], p)
+        new = old.copy()
+        effect = correction.apply(new, doubtful=True)
         if p is None:
             array[:, at] = new
         else:
             self.widths.take_in(array, name, at, new)
+            new = moving(array[:, at], p)
+        return mean_of(new) - mean_of(old), effect
 
     def _correct_past(self, o: Operator, moment: Moment, at: Places, places: Places, correction: Correction) -> None:
         """Correct what was remembered of the same sensors, as it goes together with what is believed now."""
@@ -292,67 +286,8 @@ class Synchroniser:
         if not self._forgot_ms:
             self._forgot_ms = now_ms
         if now_ms - self._forgot_ms >= FORGET_EVERY_MS:
-            self.widths.forget(s, now_ms - self._forgot_ms, self._doubtful(s))
+            self.widths.forget(s, now_ms - self._forgot_ms, self.shutouts.doubtful(s))
             self._forgot_ms = now_ms
-
-    def _doubtful(self, s: State) -> dict[str, NDArray[np.bool_]]:
-        """The parameters behind sensors that are shut out, by name."""
-        found: dict[str, NDArray[np.bool_]] = {}
-        for g in np.flatnonzero(self.sensors.out).tolist():
-            o = self.operators[self.names.keys[int(self.names.key_of[g])]]
-            i = g - self.names.first[o.key]
-            i = int(self.group[o.key][i]) if o.key in self.group else i
-            for link in (*o.linked, *([Link(o.bias)] if o.bias else [])):
-                if link.array in BY_NAME:
-                    mask = found.setdefault(link.array, np.zeros(s.arrays[link.array].shape[1], dtype=bool))
-                    mask |= (np.arange(len(mask)) if link.via is None else np.asarray(link.via(self.site))) == i
-        return found
-
-    def _announce(self, s: State, o: Operator, fault: Fault) -> None:
-        """Write the event of a sensor that was shut out or let in; what it said of its own error counts no more."""
-        component = self.names.ids[fault.sensor]
-        what, text = (OUT, f"{fault.reason}: {fault.found}") if fault.reason else (IN, "behaves again")
-        self.events.append(Event(fault.time_ms, component, what, o.channel, text))
-        if fault.reason and o.bias:
-            i = fault.sensor - self.names.first[o.key]
-            bias = np.zeros((s.members, 1))
-            inflate(bias, BY_NAME[o.bias].prior_sd)
-            s.arrays[o.bias][:, i] = bias[:, 0]
-
-    def take_events(self) -> list[Event]:
-        """Return the events since the last call: sensors shut out and let in again."""
-        events, self.events = self.events, []
-        return events
-
-    def remember(self, events: Sequence[Event]) -> None:
-        """Begin with the sensors shut out that were so when the events ended: what a restarted worker reads first."""
-        numbers = {
-            (c, self.names.keys[k][1]): g
-            for g, (c, k) in enumerate(zip(self.names.ids, self.names.key_of, strict=True))
-        }
-        for event in sorted(events, key=lambda e: e.time_ms):
-            g = numbers.get((event.component, event.code))
-            if g is None or event.type not in (OUT, IN):
-                continue
-            reason, _, found = event.text.partition(": ")
-            if event.type == OUT and reason in REASONS:
-                self.sensors.shut(g, event.time_ms, reason, found)
-            elif event.type == IN:
-                self.sensors.let_in(g, event.time_ms)
-        self.sensors.take_news()
-
-    def shut_out(self) -> list[dict[str, object]]:
-        """Return the sensors that are shut out now: component, channel, why, since when."""
-        return [
-            {
-                "component": self.names.ids[g],
-                "channel": self.names.keys[int(self.names.key_of[g])][1],
-                "reason": REASONS[self.sensors.why[g]],
-                "found": self.sensors.found.get(g, ""),
-                "since_ms": int(self.sensors.since_ms[g]),
-            }
-            for g in np.flatnonzero(self.sensors.out).tolist()
-        ]
 
     def bias_k(self, kind: str, channel: str, state: State) -> Array:
         """Return what the members take for the error of each sensor of a channel, in the mean (C,) [K]."""
@@ -364,7 +299,8 @@ class Synchroniser:
         rows: list[dict[str, object]] = []
         for (kind, channel), f in self.following.items():
             if f.n:
-                rows.append({"channel": f"{kind}.{channel}", **f.row()})
+                out = self.shutouts.count((kind, channel))
+                rows.append({"channel": f"{kind}.{channel}", **f.row(), "shut_out": out})
         return rows
 
     def in_sync(self) -> tuple[bool, str]:
@@ -381,19 +317,3 @@ _OF_POWER = {"node_power_scale", "rack_idle_scale", "rack_bend_scale", "rack_psu
 def _where(newest: NDArray[np.bool_], gain: Array, grouped: bool) -> Array:
     """The push of model noise belongs to the newest reading of a sensor alone."""
     return gain if grouped or newest.all() else np.where(newest, gain, 0.0)
-
-
-def _together(
-    predicted: Array, value: Array, error_var: Array, noise_var: Array, group: Places
-) -> tuple[Places, Correction]:
-    """Return groups that spoke and the correction by the mean of each: n sensors have 1/n of the error variance."""
-    places, of = np.unique(group, return_inverse=True)
-    n = np.bincount(of).astype(np.float64)
-    mean = np.stack([np.bincount(of, row, len(places)) for row in predicted]) / n
-    seen = Observed(
-        np.bincount(of, value) / n,
-        np.ones(len(places), dtype=bool),
-        np.bincount(of, np.broadcast_to(error_var, value.shape)) / n**2,
-        np.bincount(of, np.broadcast_to(noise_var, value.shape)) / n,
-    )
-    return places, Correction.of(mean, seen)
