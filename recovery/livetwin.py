@@ -7,14 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from plant.site import Site
-from scheduler.port import SchedulerPort
+from scheduler.port import SchedulerPort, Watched
 from twin import effects
 from twin.drivers import Drivers
 from twin.engine import Engine
 from twin.ensemble import make_state
 from twin.state import State
+from twin.sync.activity import Activity, set_told
 from twin.sync.events import adopt_events
 from twin.sync.follow import adopt_jobs, adopt_nodes
+from twin.sync.nodestates import adopt_up
 from twin.sync.synchronise import Synchroniser
 from twin.telemetry.store import Batch, Event
 
@@ -38,6 +40,7 @@ class LiveTwin:
         self.site, self.drivers = site, drivers
         self.sync = Synchroniser(site)
         self.engine = Engine(state or make_state(site, now_ms, members=members, seed=seed), site, drivers=drivers)
+        self.activity = Activity(site)
         self._jobs_version: object = None
         self._jobs_ms = self._nodes_ms = 0
 
@@ -51,7 +54,13 @@ class LiveTwin:
         self.engine.run(now_ms)
 
     def follow(self, scheduler: SchedulerPort, now_ms: int, version: object = None) -> None:
-        """Take jobs, cordons and caps from the scheduler, at most once a minute, sooner after an act of ours."""
+        """Take jobs, cordons and caps from the scheduler, at most once a minute, sooner after an act of ours.
+
+        One that is watched live (`look_ms`) is asked as often as it may be, also for nodes that went down or came back.
+        """
+        if isinstance(scheduler, Watched):
+            self._watch(scheduler, now_ms)
+            return
         old_ms = now_ms - self._jobs_ms
         if old_ms >= JOBS_EVERY_MS and (version is None or version != self._jobs_version or old_ms >= NODES_EVERY_MS):
             state = adopt_jobs(self.state, self.site, scheduler.observe())
@@ -62,12 +71,30 @@ class LiveTwin:
             self.engine.derived.mark()
             self._nodes_ms = now_ms
 
+    def _watch(self, scheduler: Watched, now_ms: int) -> None:
+        """Take jobs where they changed, what they use, and the states of nodes."""
+        if now_ms - self._jobs_ms < scheduler.look_ms:
+            return
+        version, seen = scheduler.version(), scheduler.observe()
+        if version != self._jobs_version:
+            self.engine = Engine(adopt_jobs(self.state, self.site, seen), self.site, drivers=self.drivers)
+            self.activity.apply(self.engine.derived, now_ms)
+        set_told(self.engine.derived, {job.id: job.activity_frac for job in seen})
+        nodes = scheduler.nodes()
+        adopt_nodes(self.state, self.site, nodes)
+        self.engine.derived.mark()
+        if scheduler.tells_up:
+            adopt_up(self.engine.derived, nodes)
+        self._jobs_version, self._jobs_ms = version, now_ms
+
     def acted(self) -> None:
         """Somebody acted on the site: look at nodes and jobs again at the next opportunity."""
         self._nodes_ms = self._jobs_ms = 0
 
     def correct(self, batch: Batch, now_ms: int) -> None:
-        """Correct the ensemble by readings."""
+        """Correct the ensemble by readings; what nodes use first, since it explains what they draw."""
+        if self.activity.hear(batch):
+            self.activity.apply(self.engine.derived, now_ms)
         self.sync.correct(self.engine.derived, batch, now_ms)
 
     def hear(self, events: Sequence[Event]) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 ReceiptStatus = Literal["done", "accepted", "rejected", "unknown"]
 ReceiptCode = Literal["", "fenced", "key_reused"]
@@ -37,7 +37,8 @@ class JobView:
     """One job as the scheduler sees it; a larger priority is more important, a moving job still holds its old nodes.
 
     What a scheduler does not say is None and taken from the job's class: nodes wanted, share of each node, accelerators
-    and state in all, checkpoint interval and restart time [s], when it arrived and last started, work not saved [s].
+    and state in all, checkpoint interval and restart time [s], when it arrived and last started, work not saved [s],
+    the longest it may go on [s], what it uses of its share as measured.
     """
 
     id: str
@@ -55,6 +56,8 @@ class JobView:
     arrived_ms: int | None = None
     started_ms: int | None = None
     unsaved_s: float | None = None
+    left_s: float | None = None
+    activity_frac: float | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,24 @@ class SchedulerPort(Protocol):
         ...
 
     def query(self, key: str) -> Receipt | None: ...
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """What a scheduler also has that a twin watches live.
+
+    look_ms: how often it may be asked. tells_up: its nodes' `up` is known by its own watch, for the twin to take as a
+    fact. version: changes when a job came, went, moved or was held.
+    """
+
+    look_ms: int
+    tells_up: bool
+
+    def version(self) -> str: ...
+
+    def observe(self) -> list[JobView]: ...
+
+    def nodes(self) -> list[NodeView]: ...
 
 
 def owner(key: str) -> str:

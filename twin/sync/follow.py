@@ -40,9 +40,9 @@ class Seen(Protocol):
 def job_table(site: Site, seen: Sequence[Any], now_ms: int) -> Jobs:
     """Return a job table of what a scheduler shows; what it does not say comes from the job's class.
 
-    Run times are not known, so jobs are taken to go on: a forecast asks what becomes of the work that is there.
+    A job that has a longest time ends then; of others run times are not known, so they are taken to go on: a forecast
+    asks what becomes of the work that is there.
     """
-    n = len(seen)
 
     def column(name: str, default: Any) -> np.ndarray[Any, Any]:
         return np.array([_told(v, name, default(v)) for v in seen], dtype=np.float64)
@@ -51,16 +51,18 @@ def job_table(site: Site, seen: Sequence[Any], now_ms: int) -> Jobs:
     width = np.array([max(int(_told(v, "width", len(v.nodes))), 1) for v in seen], dtype=np.int64)
     share = column("share_frac", lambda v: 1.0)
     kinds = [classes[v.job_class] for v in seen]
-    served = services_seen([v.id for v in seen], kinds, share * width, [ACTIVITY[kind.name] for kind in kinds])
+    activity = column("activity_frac", lambda v: ACTIVITY[v.job_class])
+    left_s = column("left_s", lambda v: J.ENDLESS_WORK_S)
+    served = services_seen([v.id for v in seen], kinds, share * width, activity.tolist())
     return make_jobs(
         [v.id for v in seen],
         kinds=[v.job_class for v in seen],
         arrival_ms=np.array([min(int(_told(v, "arrived_ms", now_ms)), now_ms) for v in seen], dtype=np.int64),
-        work_s=np.full(n, J.ENDLESS_WORK_S),
+        work_s=np.minimum(SAVED_S + column("unsaved_s", lambda v: 0.0) + left_s, J.ENDLESS_WORK_S),
         width=width,
         share_frac=share,
         **served,
-        activity_frac=np.array([ACTIVITY[v.job_class] for v in seen]),
+        activity_frac=activity,
         priority=np.array([float(v.priority) for v in seen]),
         cap_exponent=np.array([classes[v.job_class].cap_exponent for v in seen]),
         gpus=column("gpus", lambda v: 0.0),
