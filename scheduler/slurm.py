@@ -74,6 +74,11 @@ class SlurmScheduler:
         machine = self.machines.get(node) or self.machines.get(node.partition(".")[0])
         return None if machine is None else machine.cpus
 
+    @property
+    def profile_trouble(self) -> str:
+        """Why nobody knows what jobs use, or an empty text."""
+        return getattr(self._profile, "trouble", "")
+
     def running(self) -> tuple[SlurmJob, ...]:
         """The jobs that ran when Slurm was last asked."""
         return tuple(job for job in self.jobs if job.phase == "running")
@@ -195,14 +200,14 @@ class SlurmScheduler:
 
         CPU use says nothing about what accelerators do.
         """
-        told: dict[int, list[float]] = {}
-        for (number, _), use in uses.items():
-            told.setdefault(number, []).append(use.busy_cpus)
-        return {
-            job.id: min(sum(busy) / len(busy) * job.width / job.cpus, 1.0)
-            for job in self.running()
-            if job.cpus and not job.gpus and (busy := told.get(job.number))
-        }
+        out = {}
+        for job in self.running():
+            begun_ms = (job.start_s or 0) * 1000
+            told = [uses[job.number, host] for host in job.nodes if (job.number, host) in uses]
+            busy = [use.busy_cpus for use in told if use.until_ms > begun_ms]  # a requeued job keeps its number
+            if busy and job.cpus and not job.gpus:
+                out[job.id] = min(sum(busy) / len(busy) * job.width / job.cpus, 1.0)
+        return out
 
     def _share_frac(self, job: SlurmJob) -> float | None:
         """Share of its nodes that a job was given: of their CPUs, or of their accelerators where that is more."""

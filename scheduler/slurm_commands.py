@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -52,6 +53,11 @@ class Commands:
         """The running configuration by key. Raises SourceUnavailable."""
         pairs = (line.partition("=") for line in self._run("scontrol", "show", "config").splitlines())
         return {key.strip(): value.strip() for key, equals, value in pairs if equals}
+
+    def profile_every_s(self) -> float:
+        """Seconds between two samples of a task, 30 where Slurm does not say. Raises SourceUnavailable."""
+        match = re.search(r"(?:task=)?(\d+)", self.config().get("JobAcctGatherFrequency", ""))
+        return float(match[1]) if match and int(match[1]) > 0 else 30.0
 
     def _json(self, *words: str) -> dict[str, Any]:
         text = self._run(*words)

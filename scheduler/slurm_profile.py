@@ -1,8 +1,9 @@
 """What Slurm's profile plugin wrote into InfluxDB: CPU use of every task, added up by job and node.
 
 `acct_gather_profile/influxdb` writes one measurement for each quantity with the field `value` and the tags host, job
-(Slurm's number), step and task. CPUUtilization is in percent of one CPU. A task's samples arrive in bundles of about 34,
-or when it ends: with JobAcctGatherFrequency=task=1 up to 34 s late, with the usual 30 s up to 17 min.
+(Slurm's number), step and task. CPUUtilization is in percent of one CPU. A task's samples arrive in bundles of about
+34, or when it ends: with JobAcctGatherFrequency=task=1 up to 34 s late, with the usual 30 s up to 17 min. So what is
+younger than such a bundle is not used: some tasks would have spoken and others not.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from plant.errors import StoreUnavailable
 from twin.telemetry.influx_query import InfluxQuery
 
 MEASUREMENT = "CPUUtilization"
-BIN_MS = 15_000
-WINDOW_MS = 300_000
-MEAN_BINS = 4  # a job's use is its mean over the newest minute that was told
+BUNDLE = 40  # samples after which every living task has spoken: 34 were seen with Slurm 22.05
+LEAST_BIN_MS = 15_000
+MEAN_BINS = 4  # a job's use is its mean over so many bins
+WINDOW_BINS = 20  # what a job did before them tells only that it ran
 Place = tuple[int, str]
 Bins = dict[int, float]
 
@@ -31,22 +33,25 @@ class Use:
 
 
 class SlurmProfile:
-    """One database that the plugin writes into. `window_ms`: how far back samples are looked for."""
+    """One database that the plugin writes into; `every_s` is the interval of its samples (JobAcctGatherFrequency)."""
 
-    def __init__(self, url: str, database: str, token: str = "", *, window_ms: int = WINDOW_MS) -> None:
-        self._query, self._window_ms = InfluxQuery(url, database, token, timeout_s=10.0), window_ms
+    def __init__(self, url: str, database: str, token: str = "", *, every_s: float = 30.0) -> None:
+        self._query = InfluxQuery(url, database, token, timeout_s=10.0)
+        self.bin_ms = max(LEAST_BIN_MS, round(every_s * 1000))
+        self.lag_ms = round(BUNDLE * every_s * 1000)
         self.bins: dict[Place, Bins] = {}
         self.trouble = ""
 
     def read(self, now_ms: int) -> dict[Place, Use]:
-        """What each running job uses on each of its nodes; an empty answer and `trouble` where the database is silent.
+        """CPUs that each job keeps busy on each node, by (job number, host), as of `lag_ms` ago.
 
-        CPUs busy, by (job number, host).
+        An empty answer, and `trouble`, where the database is silent.
         """
-        begin_ms = (now_ms - self._window_ms) // BIN_MS * BIN_MS
+        end_ms = self.edge_ms(now_ms)
+        begin_ms = end_ms - WINDOW_BINS * self.bin_ms
         statement = (
-            f'SELECT mean("value") FROM "{MEASUREMENT}" WHERE time >= {begin_ms}ms AND time < {now_ms}ms'
-            f" GROUP BY time({BIN_MS}ms), host, job, step, task fill(none)"
+            f'SELECT mean("value") FROM "{MEASUREMENT}" WHERE time >= {begin_ms}ms AND time < {end_ms}ms'
+            f" GROUP BY time({self.bin_ms}ms), host, job, step, task fill(none)"
         )
         try:
             self.bins = added_up(self._query.series(statement))
@@ -54,7 +59,11 @@ class SlurmProfile:
             self.trouble = str(problem).splitlines()[0]
             return {}
         self.trouble = ""
-        return {place: _newest(bins) for place, bins in self.bins.items()}
+        return {place: newest(bins, end_ms, self.bin_ms) for place, bins in self.bins.items()}
+
+    def edge_ms(self, now_ms: int) -> int:
+        """The end of the newest bin in which every task has spoken."""
+        return (now_ms - self.lag_ms) // self.bin_ms * self.bin_ms
 
     def check(self) -> list[str]:
         """Measurements that are there; raises StoreUnavailable where the database does not answer."""
@@ -80,7 +89,8 @@ def added_up(series: Iterable[Mapping[str, Any]]) -> dict[Place, Bins]:
     return {place: bins for place, bins in out.items() if bins}
 
 
-def _newest(bins: Bins) -> Use:
-    last = max(bins)
-    recent = [busy for at, busy in bins.items() if at > last - MEAN_BINS * BIN_MS]
-    return Use(sum(recent) / len(recent), last + BIN_MS)
+def newest(bins: Bins, end_ms: int, bin_ms: int) -> Use:
+    """The mean over the last bins before `end_ms`, those before the first sample left out; one without any is idle."""
+    first = min(bins)
+    last = [at for at in range(end_ms - MEAN_BINS * bin_ms, end_ms, bin_ms) if at >= first]
+    return Use(sum(bins.get(at, 0.0) for at in last) / max(len(last), 1), end_ms)

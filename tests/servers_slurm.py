@@ -159,7 +159,9 @@ class SlurmServer:
 
     def kill_node(self, node: str) -> None:
         """A crash: the daemon of a node and all that its jobs run there is gone at once."""
-        self.processes.pop(node).kill()
+        daemon = self.processes.pop(node)
+        daemon.kill()
+        daemon.wait(5)
         for pid, told in self._ours():
             if f"SLURMD_NODENAME={node}\0" in told or self._is_stepd_of(pid, node):
                 _kill(pid, signal.SIGKILL)
@@ -206,19 +208,32 @@ class SlurmServer:
         return time.monotonic() - begun
 
     def stop(self) -> None:
-        """Every process gone: jobs first, then daemons, then whatever still carries this folder in its environment."""
-        subprocess.run(["scancel", "--user=root"], env=self.env, capture_output=True, timeout=20)
-        for name in ("slurmctld", *NODES, "munged"):
-            process = self.processes.pop(name, None)
-            if process is not None:
-                process.terminate()
-                try:
-                    process.wait(5)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait(5)
+        """Every process gone: jobs with their shepherds, then all daemons at once, then what they left."""
         for pid, _ in self._ours():
             _kill(pid, signal.SIGKILL)
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(5)
+        self.processes.clear()
+        for pid, _ in self._ours():
+            _kill(pid, signal.SIGKILL)
+
+    def cpu_s(self, job: int) -> float:
+        """CPU time that the living processes of a job have had, as the kernel counts it [s]."""
+        ticks = 0
+        for pid, told in self._ours():
+            if f"SLURM_JOB_ID={job}\0" in told:
+                try:
+                    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                except OSError:
+                    continue
+                ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def _ours(self) -> Iterator[tuple[int, str]]:
         """Processes started under this folder's configuration, with their environment, except its daemons."""

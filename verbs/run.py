@@ -7,7 +7,6 @@ person confirms. Stopped or killed at any moment and started again it goes on fr
 from __future__ import annotations
 
 import signal
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -17,8 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from plant.errors import StoreUnavailable
 from plant.site import Site, load_site
 from recovery.choose import Policy
@@ -26,7 +23,6 @@ from recovery.ledger import Ledger
 from recovery.loop import Settings as LoopSettings
 from recovery.loop import Tick, Wiring
 from recovery.plant_port import WorkOrderPlant, open_orders
-from scheduler.simulated import SimulatedScheduler
 from twin.board import Board
 from twin.telemetry.retention import Keep
 from twin.telemetry.store import WritesBack
@@ -35,6 +31,7 @@ from verbs.boardposts import Poster
 from verbs.feeding import Intake
 from verbs.livework import SNAPSHOT_EVERY_MS, Say, Teller, keep_twin, shipped_scorer, start_worker
 from verbs.restore import pending, take_in
+from verbs.schedulers import lacks, open_scheduler
 from verbs.settings import Settings
 from verbs.stores import open_store
 from verbs.worker_lock import WorkerLock
@@ -105,7 +102,7 @@ class LiveWorker:
         self.store = open_store(_address(told), home, self.site, auth=told.store.auth)
         self.ledger = Ledger(home / "ledger.sqlite", autonomy=told.identity.autonomy)
         self.board = Board(home / "telemetry.sqlite")
-        self.scheduler = _scheduler(home / told.scheduler.path, told.scheduler.move_s, self.site)
+        self.scheduler = open_scheduler(told, home, self.site, _wall_ms)
         plant = WorkOrderPlant(self.ledger, _wall_ms)
         scorer = shipped_scorer(self.site)
         wiring = Wiring(self.site, self.store, self.ledger, self.scheduler, plant, home / "pause", scorer)
@@ -218,8 +215,7 @@ class LiveWorker:
         if self.worker.watch.worst_age_s(_wall_ms()) is None:
             cure = "name sources in foretwin.toml, or bring readings in with foretwin ingest"
             rows.append(_row("missing", "telemetry", f"no reading yet: {cure}"))
-        if not self.scheduler.observe():
-            rows.append(_row("missing", "jobs", f"the scheduler {self.told.scheduler.path} knows none"))
+        rows += [_row("missing", *words) for words in lacks(self.scheduler, self.told.scheduler.name)]
         if not self.told.identity.name and not self.told.identity.demo:
             rows.append(_row("missing", "identity", "the screen is read-only: set the name under identity"))
         return rows
@@ -232,18 +228,6 @@ def _row(what: str, name: Any, detail: str) -> Row:
 def _address(told: Settings) -> str:
     store = told.store
     return "embedded" if store.kind == "embedded" else f"{(store.url or '').rstrip('/')}/{store.database}"
-
-
-def _scheduler(path: Path, move_s: float, site: Site) -> SimulatedScheduler:
-    """Open the scheduler's file; an empty one is given the site's nodes. Raises StoreUnavailable."""
-    try:
-        scheduler = SimulatedScheduler(_wall_ms, path, move_s=move_s)
-        if not scheduler.nodes():
-            for h, hall in enumerate(site.hall_ids):
-                scheduler.add_nodes(hall, [site.node_ids[n] for n in np.flatnonzero(site.node_hall == h)])
-    except sqlite3.Error as error:
-        raise StoreUnavailable(str(path), str(error), "the file of a scheduler", "set [scheduler] path") from error
-    return scheduler
 
 
 @contextmanager

@@ -67,9 +67,23 @@ class SourcesSection(Part):
 class SchedulerSection(Part):
     """Who places jobs."""
 
-    kind: Literal["simulated"] = Field("simulated", description="the reference scheduler, in a file")
+    kind: Literal["simulated", "slurm"] = Field(
+        "simulated",
+        description="simulated: the reference one, in a file; slurm: jobs and nodes of Slurm, read only",
+    )
     path: str = text("its file, in the folder of state unless absolute", "scheduler.sqlite")
     move_s: float = number("s", 0.0, 86_400.0, "how long one job's move takes", 14.0)
+    conf: str | None = text("slurm: a slurm.conf other than the machine's own", None)
+    look_s: float = number("s", 5.0, 600.0, "slurm: how often it is asked at most", 15.0)
+    halls: tuple[str, ...] = Field((), description="slurm: halls whose nodes it runs; empty: all")
+    classes: tuple[str, ...] = Field((), description="slurm: FIELD:REGEX=CLASS, before the shipped rules")
+    profile_url: str | None = text("slurm: InfluxDB that its profile plugin writes into", None, r"^https?://[^/]+/?$")
+    profile_database: str = text("slurm: database of the plugin", "slurm", r"^[A-Za-z0-9._-]+$")
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.path if self.kind == "simulated" else self.kind
 
 
 class PlantSection(Part):
