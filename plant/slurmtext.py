@@ -6,6 +6,7 @@ lists), 24.05 to 25.11 (allocations as lists of nodes with their CPUs).
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -54,7 +55,7 @@ def states(told: Any) -> tuple[str, ...]:
     ('IDLE', 'DRAIN', 'NOT_RESPONDING')
     """
     words: list[str] = []
-    for word in [told] if isinstance(told, str) else list(told or ()):
+    for word in [told] if isinstance(told, str) else told if isinstance(told, list | tuple) else ():
         for piece in str(word).upper().split("+"):
             bare = piece.rstrip("".join(_MARKS)) if piece else ""
             words += [bare] if bare else []
@@ -85,14 +86,14 @@ def accelerators(gres: str) -> tuple[int, str]:
     return total, name
 
 
-def tres(text: str | None) -> dict[str, float]:
+def tres(text: Any) -> dict[str, float]:
     """The amounts of a TRES text by name; what carries a unit of memory is left out.
 
     >>> tres("cpu=8,mem=64G,node=2,gres/gpu=4,gres/gpu:a100=4")["gres/gpu"]
     4.0
     """
     found = {}
-    for item in (text or "").split(","):
+    for item in text.split(",") if isinstance(text, str) else ():
         name, _, amount = item.partition("=")
         if re.fullmatch(r"\d+(\.\d+)?", amount):
             found[name.strip()] = float(amount)
@@ -107,6 +108,6 @@ def whole(told: Any) -> int | None:
     """
     if isinstance(told, dict):
         told = told.get("number") if told.get("set", True) and not told.get("infinite") else None
-    if isinstance(told, bool) or not isinstance(told, int | float) or told != told or told in NO_VALUES:
+    if isinstance(told, bool) or not isinstance(told, int | float) or not math.isfinite(told) or told in NO_VALUES:
         return None
     return int(told)

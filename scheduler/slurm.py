@@ -185,7 +185,8 @@ class SlurmScheduler:
             # one whose nodes all stand elsewhere holds none of ours, nor does it wait for any
             "held" if job.phase == "running" and not rows else job.phase,
             job_class(kind).weight,
-            width=len(rows) or job.width,
+            # one that asks for more nodes than there are never starts; how many more says nothing
+            width=len(rows) or min(job.width, len(self._site.node_ids) + 1),
             share_frac=self._share_frac(job),
             gpus=job.gpus,
             arrived_ms=None if job.submit_s is None else job.submit_s * 1000,
