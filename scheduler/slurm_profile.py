@@ -35,12 +35,18 @@ class Use:
 class SlurmProfile:
     """One database that the plugin writes into; `every_s` is the interval of its samples (JobAcctGatherFrequency)."""
 
-    def __init__(self, url: str, database: str, token: str = "", *, every_s: float = 30.0) -> None:
-        self._query = InfluxQuery(url, database, token, timeout_s=10.0)
-        self.bin_ms = max(LEAST_BIN_MS, round(every_s * 1000))
-        self.lag_ms = round(BUNDLE * every_s * 1000)
+    def __init__(
+        self, url: str, database: str, token: str = "", *, every_s: float = 30.0, timeout_s: float = 10.0
+    ) -> None:
+        self._query = InfluxQuery(url, database, token, timeout_s=timeout_s)
+        self.sampled(every_s)
         self.bins: dict[Place, Bins] = {}
         self.trouble = ""
+
+    def sampled(self, every_s: float) -> None:
+        """Take the interval of samples [s]: bins hold one at least, and it decides what is old enough to be whole."""
+        self.bin_ms = max(LEAST_BIN_MS, round(every_s * 1000))
+        self.lag_ms = round(BUNDLE * every_s * 1000)
 
     def read(self, now_ms: int) -> dict[Place, Use]:
         """CPUs that each job keeps busy on each node, by (job number, host), as of `lag_ms` ago.
@@ -48,18 +54,21 @@ class SlurmProfile:
         An empty answer, and `trouble`, where the database is silent.
         """
         end_ms = self.edge_ms(now_ms)
-        begin_ms = end_ms - WINDOW_BINS * self.bin_ms
-        statement = (
-            f'SELECT mean("value") FROM "{MEASUREMENT}" WHERE time >= {begin_ms}ms AND time < {end_ms}ms'
-            f" GROUP BY time({self.bin_ms}ms), host, job, step, task fill(none)"
-        )
         try:
-            self.bins = added_up(self._query.series(statement))
+            self.bins = self.between(end_ms - WINDOW_BINS * self.bin_ms, end_ms)
         except (StoreUnavailable, ValueError, KeyError, TypeError) as problem:
             self.trouble = str(problem).splitlines()[0]
             return {}
         self.trouble = ""
         return {place: newest(bins, end_ms, self.bin_ms) for place, bins in self.bins.items()}
+
+    def between(self, begin_ms: int, end_ms: int) -> dict[Place, Bins]:
+        """CPUs busy by (job number, host) and bin, for bins that begin in [begin, end). Raises StoreUnavailable."""
+        statement = (
+            f'SELECT mean("value") FROM "{MEASUREMENT}" WHERE time >= {begin_ms}ms AND time < {end_ms}ms'
+            f" GROUP BY time({self.bin_ms}ms), host, job, step, task fill(none)"
+        )
+        return added_up(self._query.series(statement))
 
     def edge_ms(self, now_ms: int) -> int:
         """The end of the newest bin in which every task has spoken."""

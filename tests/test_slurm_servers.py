@@ -17,6 +17,7 @@ from scheduler.slurm import SlurmScheduler
 from scheduler.slurm_commands import Commands
 from scheduler.slurm_profile import SlurmProfile
 from twin.nodephase import FAILED, ON
+from twin.telemetry.sqlite_store import SqliteStore
 from verbs.site_import import run as site_import
 
 pytestmark = pytest.mark.servers
@@ -204,6 +205,8 @@ def test_the_worker_runs_against_it(world: World, tmp_path: Path) -> None:
     config.write_text(
         f'[scheduler]\nkind = "slurm"\nconf = "{world.slurm.conf}"\nprofile_database = "{world.slurm.database}"\n'
         f'profile_url = "http://127.0.0.1:{world.influx.inner}"\n[loop]\nmembers = 2\nfinalists = 2\ntick_s = 5.0\n'
+        f'[sources.slurm]\nkind = "slurm_profile"\nconf = "{world.slurm.conf}"\n'
+        f'url = "http://127.0.0.1:{world.influx.inner}"\ndatabase = "{world.slurm.database}"\n'
     )
     results = run(tmp_path / "home", str(world.site_file), config, once=True, say=lambda line: None)
     assert results["ok"]
@@ -211,6 +214,12 @@ def test_the_worker_runs_against_it(world: World, tmp_path: Path) -> None:
     assert "slurm" not in lacks
     assert "profile" not in lacks
     assert "jobs" not in lacks
+    store = SqliteStore(tmp_path / "home" / "telemetry.sqlite", read_only=True)
+    told = store.read([world.id("n1"), world.id("n3"), world.id("n8")], ["util_frac"], 0, 2**62)
+    store.close()
+    assert set(told.component) == {world.id("n1"), world.id("n3")}, "nodes with accelerators are not told"
+    assert told.value.max() < 0.3
+    assert told.value[told.component == world.id("n1")].max() > 0.01
 
 
 def test_when_slurm_stops_answering_what_it_said_stands(world: World) -> None:

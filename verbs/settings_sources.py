@@ -28,7 +28,7 @@ NAME_RULE = "a-z 0-9 _, beginning with a letter"
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _RANGE = re.compile(r"(\[[0-9,-]+\])")
 MOST_URLS = 10_000
-Kind = Literal["influx", "prometheus", "nut", "lines", "csv", "parquet"]
+Kind = Literal["influx", "prometheus", "nut", "lines", "csv", "parquet", "slurm_profile"]
 
 NEEDS = {
     "influx": ("url", "database"),
@@ -37,6 +37,7 @@ NEEDS = {
     "lines": ("path",),
     "csv": ("path",),
     "parquet": ("path",),
+    "slurm_profile": ("url", "database"),
 }
 TAKES = {
     "influx": ("only", "late_s", "token_file", "timeout_s"),
@@ -45,6 +46,7 @@ TAKES = {
     "lines": ("pattern", "precision"),
     "csv": ("pattern",),
     "parquet": ("pattern",),
+    "slurm_profile": ("conf", "every_s", "token_file", "timeout_s"),
 }
 ALL_TAKE = ("kind", "interval_s", "mapping", "token")
 
@@ -65,6 +67,8 @@ class SourceTable(Part):
     units: tuple[str, ...] = Field((), description="nut: names of UPS units; empty: all")
     precision: Literal["ns", "us", "ms", "s"] = Field("ns", description="lines: unit of the times")
     ca_file: str | None = text("certificate of the authority that signed the server's", None)
+    conf: str | None = text("slurm_profile: a slurm.conf other than the machine's own", None)
+    every_s: float | None = number("s", 1.0, 3600.0, "slurm_profile: interval of samples; absent: as Slurm says", None)
     token_file: str | None = text("file of mode 0600 with the token", None)
     token: SecretStr = Field(SecretStr(""), description="only from the environment: FORETWIN_SOURCES__NAME__TOKEN")
 

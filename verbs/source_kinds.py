@@ -17,6 +17,7 @@ SHIPPED = {
     "lines": ("builtin:telegraf", *EXPORTERS),
     "nut": ("builtin:telegraf",),
     "prometheus": EXPORTERS,
+    "slurm_profile": ("builtin:slurm_profile",),
     "csv": (),
     "parquet": (),
 }
@@ -53,12 +54,28 @@ def opened(name: str, table: SourceTable, mapping: Mapping, history_h: float = 1
         return ScrapeSource(
             name, table.urls(), only=table.only, token=token, timeout_s=table.timeout_s, ca_file=table.ca_file
         )
+    if table.kind == "slurm_profile":
+        return _slurm_profile(name, table, token, history_h)
     if table.kind == "nut":
         from twin.telemetry.nut import PORT, NutSource
 
         host, port = table.server()
         return NutSource(name, host, port or PORT, table.units, table.timeout_s)
     return _files(name, table, mapping)
+
+
+def _slurm_profile(name: str, table: SourceTable, token: str, history_h: float) -> Source:
+    from scheduler.slurm_commands import Commands
+    from scheduler.slurm_profile import SlurmProfile
+    from scheduler.slurm_source import SlurmProfileSource
+
+    profile = SlurmProfile(
+        str(table.url), str(table.database), token, every_s=table.every_s or 30.0, timeout_s=table.timeout_s
+    )
+    history_ms = round(history_h * 3_600_000)
+    return SlurmProfileSource(
+        name, profile, Commands(table.conf or ""), history_ms=history_ms, ask_interval=table.every_s is None
+    )
 
 
 def _files(name: str, table: SourceTable, mapping: Mapping) -> Source:
