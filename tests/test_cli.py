@@ -34,7 +34,7 @@ VERBS = (
     "evaluate sync", "evaluate emulated", "site check", "site explain", "site import", "incidents list",
     "incidents show", "incidents check",
     "ledger verify", "doctor", "bench twin", "bench fork", "bench rehearse", "bench reliability",
-    "bench network", "bench growth", "jobs import", "export", "backup", "restore",
+    "bench network", "bench growth", "bench ingest", "chaos telemetry", "jobs import", "export", "backup", "restore",
 )  # fmt: skip
 T0_MS = 1_671_321_360_000
 LIFE_MS = 600_000

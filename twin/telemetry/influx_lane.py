@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from twin.telemetry.spool import Kept
 
 FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 5.0
+LONGEST_PAUSE_S = 2.0
 # While blocks queue up, small ones travel together: at most so many lines' bytes and blocks in one request.
 GROUP_BYTES = 1 << 20
 GROUP_BLOCKS = 64
