@@ -181,6 +181,7 @@ COPY = {
     " energy_balance_rel",
     "bench fork": "nodes members fork_ms state_bytes bit_identical",
     "bench growth": "rows worst_ratio",
+    "chaos": "injections passed failed violations",
     "bench network": "ratio",
     "bench rehearse": "case plans members horizon_s step_s nodes workers wall_s cpu_s",
     "evaluate sync": "rows in_sync",

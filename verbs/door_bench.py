@@ -1,4 +1,4 @@
-"""The shell's benchmarks: twin, fork, rehearse, reliability, network, growth."""
+"""The shell's benchmarks: twin, fork, rehearse, reliability, network, growth, ingest."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
         ("reliability", bench_reliability),
         ("network", bench_network),
         ("growth", bench_growth),
+        ("ingest", bench_ingest),
     ):
         group.command(name)(verb)
     app.add_typer(group, name="bench")
@@ -165,3 +166,45 @@ def bench_growth(
             return verb.run(seed, tries=tries, told=told)
 
     return front.run(ask, "verbs.bench_growth", work)
+
+
+def bench_ingest(
+    store: Annotated[str, typer.Option("--store", help="embedded, or influx (needs a server).")] = "embedded",
+    components: Annotated[
+        int, typer.Option("--components", min=10, max=1_000_000, help="Components with five channels each, a count.")
+    ] = 10_000,
+    rounds: Annotated[
+        int, typer.Option("--rounds", min=1, max=10_000, help="How often all of them are read, a count.")
+    ] = 8,
+    tries: Annotated[
+        int, typer.Option("--tries", min=1, max=100, help="Runs of store and bare client, a count (influx).")
+    ] = 3,
+    url: Annotated[
+        str,
+        typer.Option(
+            "--url",
+            help="An InfluxDB, http://HOST:PORT/DATABASE; the points of site bench stay there.",
+            show_default="a scratch one, where influxd and nginx are installed",
+        ),
+    ] = "",
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Measure telemetry from raw samples through mapping and gate into a store [readings/s], and newest values [ms].
+
+    With influx also the store beside the bare client that writes the same points [ratio].
+
+    \b
+    Example:
+      foretwin bench ingest --store embedded
+      foretwin bench ingest --store influx --json
+    """
+    inputs = {"store": store, "components": components, "rounds": rounds, "tries": tries, "url": url or None}
+    ask = Ask("bench ingest", inputs, seed, json, debug)
+
+    def work(verb: Any) -> Any:
+        with front.bar("rounds") as told:
+            return verb.run(store, components, rounds, tries, url, seed, told)
+
+    return front.run(ask, "verbs.bench_ingest", work)

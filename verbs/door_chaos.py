@@ -32,7 +32,7 @@ def chaos_telemetry(
 ) -> int:
     """Kill, pause, fill and restart a scratch InfluxDB at random during ingest; count lost and doubled readings.
 
-    Needs influxd and nginx (make servers). Root gets a file system of its own for the database, which then is truly full.
+    Needs influxd and nginx (make servers). As root the database has a file system of its own and is truly full.
 
     \b
     Example:
