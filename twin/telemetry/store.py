@@ -294,6 +294,14 @@ def _ranks(names: NDArray[np.object_]) -> NDArray[np.int64]:
     return np.fromiter((rank[name] for name in listed), dtype=np.int64, count=len(listed))
 
 
+def newest_in(batch: Batch) -> Batch:
+    """The latest reading of each component; on equal times that of the alphabetically first channel."""
+    component, channel = _ranks(batch.component), _ranks(batch.channel)
+    order = np.lexsort((-channel, batch.time_ms, component))
+    last = np.append(component[order][1:] != component[order][:-1], True) if len(order) else np.empty(0, dtype=bool)
+    return batch.take(order[last])
+
+
 def newest_of(rows: Iterable[tuple[int, str, str, float]]) -> Newest:
     """The latest reading of each component, from at most one row per channel; on equal times the first channel."""
     answer: Newest = {}
