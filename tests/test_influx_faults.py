@@ -223,6 +223,28 @@ def test_a_later_process_finds_out_that_the_database_forgot(site: Site) -> None:
 
 
 @pytest.mark.servers
+def test_a_reading_that_cannot_come_back_is_not_sent_for_ever(site: Site) -> None:
+    site.write_raw(f"node,component={NODE},site=hk util_frac=1i {NOW_MS}000000")
+    site.server.query(f'CREATE RETENTION POLICY "day" ON "{site.database}" DURATION 1d REPLICATION 1', "")
+    for database in (site.database, f"{site.database}/day"):
+        store = site.store(database=database, spool=site.spool / database.replace("/", "_"))
+        for k in range(6):
+            # The first line of each block is refused: a field of another type, or older than the policy keeps.
+            store.write(Batch.from_rows([(NOW_MS + k, NODE, "util_frac", 0.5)]))
+            store.flush()
+            time.sleep(0.1)
+        assert store.delivery().again == 0
+        assert account_is_right(store)
+    kept = site.store(spool=site.spool / "gone")
+    for k in range(6):
+        kept.write(one(k))
+        kept.flush()
+        site.server.query("DROP MEASUREMENT node", site.database)
+        time.sleep(0.1)
+    assert kept.delivery().again == 1 + 2 + 3 + 4 + 5, "once for each time that it was gone"
+
+
+@pytest.mark.servers
 def test_confirmed_blocks_take_little_room(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(confirmed, "KEPT_BYTES", 4_000)
     store = site.store()

@@ -157,7 +157,8 @@ class LiveWorker:
     def _bring(self, now_ms: int) -> None:
         """Take in what the sources said; a store that is gone must not keep the tick from undoing what has to be."""
         try:
-            self.intake.bring(now_ms)
+            if self.intake.bring(now_ms):
+                self.store.flush()  # a store behind a server takes a moment: the tick is to see what came
         except StoreUnavailable as error:
             self.teller.once(f"{error} {now_ms // 60_000}", f"{_iso(now_ms)}  {error}; what was read waits")
 

@@ -56,6 +56,7 @@ class Confirmed:
         """earlier: blocks of this lane that another process had confirmed."""
         self._spool = spool
         self._blocks: deque[tuple[int, int]] = deque()
+        self._unfit: set[int] = set()
         self._bytes = 0
         for kept in earlier:
             self._add(kept.number, spool.sent_size(kept.number))
@@ -63,18 +64,25 @@ class Confirmed:
     def __len__(self) -> int:
         return len(self._blocks)
 
-    def add(self, number: int, size: int) -> None:
-        """Keep a block that has just been confirmed; drop the oldest ones beyond the limit."""
+    def add(self, number: int, size: int, *, whole: bool) -> None:
+        """Keep a block just confirmed, `whole` or without some of its lines; drop the oldest beyond the limit."""
         self._spool.confirm(number)
+        if not whole:
+            self._unfit.add(number)
         self._add(number, size)
 
-    def probe(self) -> Probe | None:
-        """A reading of the newest block that has one."""
+    def newest(self) -> tuple[int, Probe] | None:
+        """The newest block by which the database can be asked whether it has forgotten, and a reading of it."""
         for number, _ in reversed(self._blocks):
-            found = Probe.of(self._spool.get_sent(number) or b"")
-            if found:
-                return found
+            if number not in self._unfit:
+                found = Probe.of(self._spool.get_sent(number) or b"")
+                if found:
+                    return number, found
         return None
+
+    def unfit(self, number: int) -> None:
+        """Never ask by this block again: its reading does not come back, however often it is sent."""
+        self._unfit.add(number)
 
     def bodies(self, size: int) -> Iterator[bytes]:
         """The lines of all blocks kept, oldest first, in pieces of about this many bytes."""
@@ -93,4 +101,5 @@ class Confirmed:
         while self._bytes > KEPT_BYTES and len(self._blocks) > 1:
             oldest, its_size = self._blocks.popleft()
             self._bytes -= its_size
+            self._unfit.discard(oldest)
             self._spool.forget(oldest)

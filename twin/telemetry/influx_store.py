@@ -87,7 +87,9 @@ class InfluxStore:
             self._query.check()
         self._lines = LineBuilder(site, self._kind_of, LANES)
         self._building = threading.Lock()
-        self._writer = InfluxWriter(address, Spool(spool), self._query, timeout_s=timeout_s)
+        # A sender asks, too, and must not wait as long for an answer as somebody who reads a month.
+        self._asking = InfluxQuery(url, database, token, scheme=scheme, timeout_s=timeout_s)
+        self._writer = InfluxWriter(address, Spool(spool), self._asking, timeout_s=timeout_s)
         self._refused: Counter[str] = Counter()
         self._aside: deque[Refusal] = deque(maxlen=REFUSALS_KEPT)
         self._seen: dict[tuple[int, str, str], float] = {}
@@ -281,6 +283,7 @@ class InfluxStore:
 
     def close(self) -> None:
         self._writer.close()
+        self._asking.close()
         self._query.close()
 
 

@@ -152,7 +152,7 @@ class _Sender:
             bodies = [(self._spool.get(b.kept.number) if b.data is None else b.data) or b"" for b in group]
             rejected = self._post_group(bodies, [block.kept.readings for block in group])
             for block, body in zip(group, bodies, strict=True):
-                self._confirmed.add(block.kept.number, len(body))
+                self._confirmed.add(block.kept.number, len(body), whole=not rejected)
             self._confirmed_s = time.monotonic()
         except StoreUnavailable as error:
             return self._note(str(error), getattr(error.__cause__, "headers", None))
@@ -174,13 +174,16 @@ class _Sender:
         return _asked_s(headers)
 
     def _restore_forgotten(self) -> None:
-        """After an outage: when the newest confirmed block is gone, send again all that are kept."""
-        probe = self._confirmed.probe()
-        if probe is not None and not self._query.series(probe.statement()):
+        """When the newest confirmed reading is gone, send again all blocks that are kept."""
+        asked = self._confirmed.newest()
+        if asked is not None and not self._query.series(asked[1].statement()):
             for body in self._confirmed.bodies(GROUP_BYTES):
                 self._post(body, 0, again=True)
             with self._account.lock:
                 self._account.again += len(self._confirmed)
+            if not self._query.series(asked[1].statement()):
+                # Deleted by a rule of the database's own: it would be so every time.
+                self._confirmed.unfit(asked[0])
         self._in_doubt = False
 
     def _post_group(self, bodies: list[bytes], readings: list[int]) -> int:
