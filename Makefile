@@ -41,13 +41,14 @@ format: $(TESTSET) ## let ruff format and tidy the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(RUNTIME) ## measure: the twin, a fork, a rehearsal, the network, growth, reliability
+bench: $(RUNTIME) ## measure: the twin, a fork, a rehearsal, the network, growth, reliability, ingest
 	$(BIN)/foretwin bench twin $(ARGS)
 	$(BIN)/foretwin bench fork $(ARGS)
 	$(BIN)/foretwin bench rehearse $(ARGS)
 	$(BIN)/foretwin bench network $(ARGS)
 	$(BIN)/foretwin bench growth $(ARGS)
 	$(BIN)/foretwin bench reliability $(ARGS)
+	$(BIN)/foretwin bench ingest $(ARGS)
 
 clean: ## remove what make and the tools made; the state under .foretwin stays
 	rm -rf $(VENV) foretwin.egg-info build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -268,15 +268,20 @@ def test_importing_the_command_loads_nothing_heavy():
 def test_help_answers_within_half_a_second():
     assert "cli" in MODULES, "cli.py, the front door of the command, is missing"
     code = "import sys; from cli import main; sys.argv = ['foretwin', '-h']; main()"
-    best_s, tries = float("inf"), 0
-    # Best of three; a machine that is busy with other work gets a few more.
-    while tries < 3 or (best_s >= 0.5 and tries < 15 and os.getloadavg()[0] > (os.cpu_count() or 1) / 2):
-        began_s = time.perf_counter()
+    best_s, best_cpu_s, tries = float("inf"), float("inf"), 0
+    # Best of three; a machine that is busy with other work gets a few more, and is judged by the time it did work.
+    busy = os.getloadavg()[0] > (os.cpu_count() or 1) / 2
+    while tries < 3 or (best_s >= 0.5 and tries < 6 and busy):
+        began_s, before = time.perf_counter(), os.times()
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
-        best_s, tries = min(best_s, time.perf_counter() - began_s), tries + 1
+        after, tries = os.times(), tries + 1
+        best_s = min(best_s, time.perf_counter() - began_s)
+        cpu_s = after.children_user - before.children_user + after.children_system - before.children_system
+        best_cpu_s = min(best_cpu_s, cpu_s)
         assert done.returncode == 0, done.stderr
         assert "foretwin" in done.stdout.lower()
-    assert best_s < 0.5, f"foretwin -h took {best_s:.2f} s at best of {tries}"
+    took_s = best_cpu_s if busy else best_s
+    assert took_s < 0.5, f"foretwin -h took {took_s:.2f} s at best of {tries}"
 
 
 def test_resolve_finds_the_longest_known_module():

@@ -343,8 +343,21 @@ def test_a_worker_on_influxdb_reads_what_others_wrote_and_outlives_an_outage(tmp
         worker.guarded_tick(verb._grid_ms(worker.tick_ms))
         assert worker.ticks == ticks
         assert any("trying again" in line for line in lines)
+        beat = Board(tmp_path / "home" / "telemetry.sqlite", read_only=True).get_json("status").value
+        assert beat["now_ms"] == worker.last.now_ms + 15_000, "a worker without its database still says that it lives"
+        newest_ms = max(worker.worker.watch.newest_ms.values())
+        assert beat["age_s"] == (beat["now_ms"] - newest_ms) / 1000.0 > 0, "and lets the age grow"
         server.start_database()
         assert tick_with_readings() == len(site.rack_ids)
+        worker.store.flush()
+        (whole,) = server.query("SELECT last(in_sync), age_s FROM sync WHERE channel = 'all'", database)
+        assert whole["values"][0][1] == 1
+        assert 0 <= whole["values"][0][2] <= 15
+        risks = server.query("SELECT last(unknown) FROM risk GROUP BY component", database)
+        assert {series["tags"]["component"] for series in risks} == {
+            risk.component for risk in worker.worker.watch.risks
+        }
+        assert len(risks) >= len(site.rack_ids)
         worker.end()
         others.close()
         status = Board(tmp_path / "home" / "telemetry.sqlite", read_only=True).get_json("status").value
