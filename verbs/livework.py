@@ -23,6 +23,8 @@ SNAPSHOTS_KEPT = 2
 OLDEST_SNAPSHOT_MS = 6 * 3_600_000
 # One from the instant that is about to be lived is fine; one from later means that somebody has set the clock back.
 NEWEST_SNAPSHOT_MS = -300_000
+# Longest time from the instant a worker starts at to the readings that came in before it was ready.
+SINCE_MS = 120_000
 Say = Callable[[str], None]
 
 
@@ -51,6 +53,9 @@ def start_worker(
         # the cursor first: what arrives while the window is read comes once more and is judged by its own time
         worker.cursor = wiring.store.tail_end()
         catch_up(wiring.scorer, wiring.store, now_ms, span_s)
+        # what lies behind the cursor but after that instant counts in the first tick
+        names = list(wiring.scorer.watched.ids)
+        wiring.scorer.update(wiring.store.read(names, None, now_ms + 1, now_ms + SINCE_MS))
         worker.watch.newest_ms.update({c: at_ms for c, (at_ms, _, _) in wiring.store.newest().items()})
     return worker
 
