@@ -26,6 +26,7 @@ from plant.rewording import key_at, reword
 PREFIX = "FORETWIN_SOURCES__"
 NAME_RULE = "a-z 0-9 _, beginning with a letter"
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_DATABASE = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?")
 _RANGE = re.compile(r"(\[[0-9,-]+\])")
 MOST_URLS = 10_000
 Kind = Literal["influx", "prometheus", "nut", "lines", "csv", "parquet", "slurm_profile"]
@@ -40,7 +41,7 @@ NEEDS = {
     "slurm_profile": ("url", "database"),
 }
 TAKES = {
-    "influx": ("only", "late_s", "token_file", "timeout_s"),
+    "influx": ("only", "late_s", "auth", "token_file", "timeout_s"),
     "prometheus": ("only", "token_file", "timeout_s", "ca_file"),
     "nut": ("units", "timeout_s"),
     "lines": ("pattern", "precision"),
@@ -56,7 +57,10 @@ class SourceTable(Part):
 
     kind: Kind = Field(description="what is asked: a server, or files")
     url: str | None = text("address: http(s)://HOST:PORT, for prometheus with its path, for nut HOST:PORT", None)
-    database: str | None = text("influx: database, or bucket as the server maps it", None, r"^[A-Za-z0-9._-]+$")
+    database: str | None = text("influx: database, or database/retention-policy, or bucket as the server maps it", None)
+    auth: Literal["token", "bearer", "basic"] = Field(
+        "token", description="influx: how the token is shown: token suits all versions; basic takes user:password"
+    )
     path: str | None = text("file, or folder whose files fit `pattern`", None)
     pattern: str | None = text("shell pattern of file names in the folder; absent: by kind", None)
     mapping: str | None = text("mapping file, or name of a shipped one; absent: the shipped one for the kind", None)
@@ -163,6 +167,8 @@ def _contradictions(table: SourceTable) -> list[Fault]:
     for key in sorted(table.model_fields_set - set(takes)):
         cure = did_you_mean(key, list(takes)) or "remove it"
         faults.append(Fault(key, f"is no key of kind {kind}", f"allowed are {' '.join(takes)}", cure))
+    if table.database is not None and not _DATABASE.fullmatch(table.database):
+        faults.append(Fault("database", ascii(table.database)[:80], "letters, digits, . _ - and one /", "rename it"))
     if table.url is not None and not faults:
         faults += _url_faults(table)
     if table.token_file is not None and not table.token.get_secret_value():

@@ -10,6 +10,7 @@ from twin.telemetry.mappingfile import MappingFile
 from twin.telemetry.sources import Source
 from twin.telemetry.tables import words_of
 from verbs.settings_sources import SourceTable
+from verbs.stores import SCHEMES
 
 EXPORTERS = ("builtin:dcgm", "builtin:node_exporter")
 SHIPPED = {
@@ -43,6 +44,7 @@ def opened(name: str, table: SourceTable, mapping: Mapping, history_h: float = 1
             str(table.url),
             str(table.database),
             token,
+            scheme=SCHEMES[table.auth],
             only=table.only,
             history_ms=round(history_h * 3_600_000),
             late_ms=round(table.late_s * 1000),

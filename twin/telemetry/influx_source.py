@@ -6,9 +6,9 @@ out. A window is taken whole or not at all: when one measurement cannot be read,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Literal
 
 from plant.errors import SourceUnavailable, StoreUnavailable
 from twin.telemetry.admit import FUTURE_LIMIT_MS
@@ -33,6 +33,7 @@ class InfluxSource:
         database: str,
         token: str = "",
         *,
+        scheme: Literal["Token", "Bearer", "Basic"] = "Token",
         only: Sequence[str] = (),
         history_ms: int = WINDOW_MS,
         late_ms: int = LATE_MS,
@@ -40,10 +41,11 @@ class InfluxSource:
         timeout_s: float = 30.0,
     ) -> None:
         self.name, self._only, self._where = name, tuple(only), f"{url} database {database}"
-        self._query = InfluxQuery(url, database, token, timeout_s=timeout_s)
+        self._query = InfluxQuery(url, database, token, scheme=scheme, timeout_s=timeout_s)
         self._history_ms, self._late_ms, self._window_ms = history_ms, late_ms, window_ms
         self._until_ms: int | None = None
         self._seen = Seen()
+        self._tags: dict[str, list[str]] = {}
 
     def poll(self, now_ms: int) -> Read:
         """One window; `more` while the newest one is not reached. What lies ahead of now is read in the newest."""
@@ -71,6 +73,12 @@ class InfluxSource:
         found = self._ask(f"SHOW TAG KEYS FROM {identifier(measurement)}")
         return sorted({str(row[0]) for series in found for row in series["values"]})
 
+    def _tags_known(self, measurement: str) -> list[str]:
+        """Names of the tags of a measurement, asked once for each poll."""
+        if measurement not in self._tags:
+            self._tags[measurement] = self.tags(measurement)
+        return self._tags[measurement]
+
     def check(self) -> None:
         """Raise SourceUnavailable unless the server answers, takes the token and has the database."""
         try:
@@ -80,6 +88,7 @@ class InfluxSource:
 
     def _window(self, begin_ms: int, end_ms: int) -> Read:
         gathered = Gathered()
+        self._tags.clear()
         if self._until_ms is None:
             self.check()  # SHOW answers with nothing for a database that does not exist
         for name in self.measurements():
@@ -90,7 +99,7 @@ class InfluxSource:
                 f"SELECT *::field FROM {identifier(name)} WHERE time >= {begin_ms}ms AND time < {end_ms}ms GROUP BY *"
             )
             for series in self._ask(statement):
-                _take(gathered, series)
+                _take(gathered, series, self._tags_known)
         return gathered.read()
 
     def _ask(self, statement: str) -> list[dict[str, Any]]:
@@ -122,14 +131,34 @@ def identifier(name: str) -> str:
     return f'"{escaped}"'
 
 
-def _take(gathered: Gathered, series: dict[str, Any]) -> None:
-    """The cells of one series of an answer: null is no sample, true is 1, words stay words."""
-    tags = {key: value for key, value in series.get("tags", {}).items() if value}
-    columns = series["columns"]
+def _take(gathered: Gathered, series: dict[str, Any], tags_of: Callable[[str], Sequence[str]]) -> None:
+    """The cells of one series of an answer: null is no sample, true is 1, words stay words.
+
+    1.x and 2.x give the tags beside the columns; 3 Core gives them as columns, row by row.
+    """
+    name, columns = series["name"], series["columns"]
     at = columns.index("time")
-    slots = [gathered.slot(Series.of(series["name"], name, tags)) if n != at else -1 for n, name in enumerate(columns)]
+    beside = {key: value for key, value in series.get("tags", {}).items() if value}
+    keys = set() if beside else _tag_columns(series, at, tags_of)
+    slots: dict[tuple[Any, ...], list[int]] = {}
     for row in series["values"]:
+        which = tuple(row[n] for n in keys)
+        if which not in slots:
+            tags = beside or {columns[n]: word for n, word in zip(keys, which, strict=True) if word}
+            slots[which] = [
+                -1 if n == at or n in keys else gathered.slot(Series.of(name, column, tags))
+                for n, column in enumerate(columns)
+            ]
         at_ms = row[at]
-        for slot, value in zip(slots, row, strict=True):
+        for slot, value in zip(slots[which], row, strict=True):
             if slot >= 0 and value is not None:
                 gathered.add(slot, at_ms, value if isinstance(value, str) else float(value))
+
+
+def _tag_columns(series: dict[str, Any], at: int, tags_of: Callable[[str], Sequence[str]]) -> set[int]:
+    """Columns that are tags: those with words that the server calls tags; it is asked only where there are words."""
+    words = {n for row in series["values"] for n, cell in enumerate(row) if n != at and isinstance(cell, str)}
+    if not words:
+        return set()
+    known = set(tags_of(series["name"]))
+    return {n for n in words if series["columns"][n] in known}
