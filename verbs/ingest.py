@@ -62,7 +62,7 @@ def _read(path: Path, names: Mapping) -> Read:
         except OSError as error:
             raise TelemetryError(str(path), error.strerror or str(error), "a file", "correct the path") from None
     table = read_table(path, words_of(list(names.sources.values()) or [names.source]))
-    return Read(samples_of(table, names.source_of(path.stem, table.column_names), path.name))
+    return Read(samples_of(table, names.source_of(path.stem, table.column_names), path.stem))
 
 
 def _write(

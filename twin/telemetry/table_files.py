@@ -53,7 +53,7 @@ class CsvFiles(GrowingFiles):
                 parse_options=csv.ParseOptions(invalid_row_handler=told),
                 convert_options=csv_options(self._words),
             )
-            samples = samples_of(table, self._columns_of(path.stem, table.column_names), path.name)
+            samples = samples_of(table, self._columns_of(path.stem, table.column_names), path.stem)
         except (pa.ArrowInvalid, pa.ArrowTypeError, TelemetryError, UnicodeDecodeError) as error:
             found = error.found if isinstance(error, TelemetryError) else str(error).splitlines()[0]
             return Read(no_samples(), (*bad, BadRow(f"lines from {first}", f"cannot be read: {found}")))
@@ -102,7 +102,7 @@ class ParquetFiles:
                 if at >= file.metadata.num_row_groups:
                     return END, None
                 table = file.read_row_group(at)
-            samples = samples_of(table, self._columns_of(path.stem, table.column_names), path.name)
+            samples = samples_of(table, self._columns_of(path.stem, table.column_names), path.stem)
         except TelemetryError as error:
             return END, Read(no_samples(), (BadRow(path.name, f"cannot be read: {error.found}"),))
         except (pa.ArrowException, OSError) as error:

@@ -72,7 +72,7 @@ def csv_options(words: set[str]) -> Any:
 
 
 def samples_of(table: Any, columns: Columns, stem: str) -> Samples:
-    """The samples of an Arrow table; `stem` is its name. TelemetryError says which column is missing.
+    """The samples of an Arrow table; `stem` is its name without an ending. TelemetryError says which column is missing.
 
     An empty cell of a wide table is no sample; of a long table it is a reading without a value.
     """
