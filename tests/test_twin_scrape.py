@@ -70,6 +70,12 @@ def test_a_bad_line_costs_itself_and_a_second_of_a_kind_is_told():
     ]
 
 
+def test_line_ends_marks_and_exemplars_of_other_writers():
+    read = read_page(b'\xef\xbb\xbfa 1\r\nh{le="1"} 3 # {t="x"} 0.5\r\n# EOF\r\n', 5, {})
+    assert (by_name(read), read.bad) == ({"a": 1.0, "h": 3.0}, ())
+    assert read.samples.time_ms.tolist() == [5, 5]
+
+
 def test_dated_samples_are_told_once():
     dated = {}
     page = b"a 1 1600000000000\nb 2\n"

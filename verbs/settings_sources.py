@@ -171,6 +171,8 @@ def _contradictions(table: SourceTable) -> list[Fault]:
         faults.append(Fault("database", ascii(table.database)[:80], "letters, digits, . _ - and one /", "rename it"))
     if table.url is not None and not faults:
         faults += _url_faults(table)
+    if table.ca_file is not None and not Path(table.ca_file).is_file():
+        faults.append(Fault("ca_file", f"{table.ca_file} is no file", "a certificate in PEM form", "correct the path"))
     if table.token_file is not None and not table.token.get_secret_value():
         faults += _file_faults(table.token_file)
     return faults

@@ -12,14 +12,20 @@ from plant.errors import SourceUnavailable
 
 MOST_BYTES = 256 * 1024 * 1024
 REDIRECTS = 3
+MOST_KEPT = 512
 
 
 class Fetcher:
-    """Asks servers by GET; connections are kept. TLS certificates are always checked, against `ca_file` if given."""
+    """Asks servers by GET; connections to so many `hosts` are kept.
 
-    def __init__(self, timeout_s: float, ca_file: str | None = None, most_bytes: int = MOST_BYTES) -> None:
+    TLS certificates are always checked, against `ca_file` if given.
+    """
+
+    def __init__(
+        self, timeout_s: float, ca_file: str | None = None, most_bytes: int = MOST_BYTES, hosts: int = 1
+    ) -> None:
         self._timeout_s, self._most_bytes = timeout_s, most_bytes
-        self._pool = urllib3.PoolManager(maxsize=4, ca_certs=ca_file)
+        self._pool = urllib3.PoolManager(num_pools=max(4, min(hosts, MOST_KEPT)), maxsize=1, ca_certs=ca_file)
 
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> tuple[bytes, str]:
         """The decoded body of a 200 answer and its content type; anything else is a SourceUnavailable.

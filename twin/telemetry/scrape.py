@@ -21,9 +21,10 @@ from twin.telemetry.samples import BadRow, Gathered, Read, Series, joined
 from twin.telemetry.sources import Mark
 
 MEASUREMENT = "prometheus"
-AT_ONCE = 16
+AT_ONCE = 64
 ACCEPT = {"Accept": "text/plain;version=0.0.4;q=1,*/*;q=0.1"}
-_COMMENT = r"^[ \t]*#.*$"
+# Comments, and the exemplar that OpenMetrics puts behind a number, which the parser would take for a time.
+_COMMENT = r"^[ \t]*#.*$|(?<=[0-9NnFf]) # \{.*$"
 
 
 class ScrapeSource:
@@ -43,7 +44,7 @@ class ScrapeSource:
     ) -> None:
         self.name, self._urls, self._only = name, tuple(urls), tuple(only)
         self._headers = ACCEPT | ({"Authorization": f"Bearer {token}"} if token else {})
-        self._fetcher = Fetcher(timeout_s, ca_file)
+        self._fetcher = Fetcher(timeout_s, ca_file, hosts=len(self._urls))
         # Where a page dates its samples, the same one may stand there again at the next scrape.
         self._dated: dict[Series, int] = {}
 
@@ -94,7 +95,7 @@ def read_page(
     given with its word, both are refused later by name.
     """
     # Comments are left out: a TYPE line would make the parser rename counters that do not end in _total.
-    text = _left_out(tuple(only)).sub("", body.decode("utf-8", "replace"))
+    text = _left_out(tuple(only)).sub("", body.decode("utf-8-sig", "replace"))
     gathered, seen = Gathered(), set()
     if text and not text.endswith("\n"):
         text, _, rest = text.rpartition("\n")
