@@ -105,7 +105,7 @@ def _sources(now: Look) -> list[Badge]:
     """One badge for all sources of telemetry while every one is well, else one naming those that are not."""
     if not now.sources or now.dead:
         return []
-    wrong = [one for one in now.sources if one.get("state") not in ("ok", "starting")]
+    wrong = [one for one in now.sources if one.get("state") not in ("ok", "starting", "catching up")]
     if not wrong:
         oldest = max((one["age_s"] for one in now.sources if words.known(one.get("age_s"))), default=None)
         return [Badge(f"{words.count(len(now.sources), 'source')}, oldest {words.age(oldest)}")]

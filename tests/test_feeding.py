@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib import request
 
 import pytest
+from servers import InfluxServer, missing_for_influx
 from servers_nut import NutServer, missing_for_nut
 
 from plant.errors import StoreUnavailable
@@ -180,6 +183,31 @@ def test_what_a_store_would_not_take_waits_and_counters_count_once(tmp_path, rul
     assert one.rows()[0]["readings"] == 3
 
 
+def test_a_source_that_never_answers_costs_the_tick_nothing(tmp_path, rules):
+    """A server that takes the connection and says nothing, beside a file that goes on growing."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        tables = {
+            "ups": SourceTable(kind="nut", url=f"127.0.0.1:{port}", mapping=str(rules), timeout_s=30.0, interval_s=1.0),
+            "logged": SourceTable(kind="lines", path=str(tmp_path / "a.lp"), mapping=str(rules), interval_s=1.0),
+        }
+        say(tmp_path / "a.lp", NOW_MS - 1000)
+        store, now = MemoryStore(), [NOW_MS]
+        one = Intake(tables, tmp_path, load_site("tiny"), store, lambda: now[0])
+        brought(one, 2)
+        begun_s = time.monotonic()
+        for _ in range(20):
+            one.bring(NOW_MS)
+            one.rows()
+        assert time.monotonic() - begun_s < 0.5
+        assert [row["state"] for row in one.rows()] == ["ok", "starting"]
+        now[0] += 31_000
+        assert [row["state"] for row in one.rows()] == ["ok", "hanging"]
+        begun_s = time.monotonic()
+        one.end()
+        assert time.monotonic() - begun_s < 4.0
+
+
 # The worker
 
 
@@ -246,7 +274,52 @@ def test_a_worker_killed_again_and_again_loses_and_doubles_nothing(tmp_path, rul
     store.close()
 
 
-# A real UPS server
+# Real servers
+
+
+FEW_LINES = """
+[site]
+file = "tiny"
+
+[sources.telegraf]
+kind = "influx"
+url = "{url}"
+database = "telegraf"
+interval_s = 1.0
+"""
+
+
+@pytest.mark.servers
+def test_a_site_with_telegraf_in_influxdb_writes_fewer_than_15_lines(tmp_path, rules, monkeypatch):
+    """Telegraf's own names in a real InfluxDB, the shipped rules, hosts named as the site names its nodes."""
+    missing = missing_for_influx()
+    if missing:
+        pytest.skip(f"needs {' '.join(missing)}")
+    server, home = InfluxServer(tmp_path / "influx").start(), tmp_path / "home"
+    try:
+        server.create_database("telegraf")
+        nodes, now_ms = load_site("tiny").components("node"), int(time.time() * 1000)
+        lines = "".join(
+            f"cpu,cpu=cpu-total,host={host} usage_idle=75 {at_ms}000000\n"
+            f"ipmi_sensor,host=x,server={host},name=inlet_temp,unit=degrees_c value=22 {at_ms}000000\n"
+            for host in (node.replace("/", "-") for node in nodes)
+            for at_ms in range(now_ms - 120_000, now_ms - 20_000, 20_000)
+        )
+        request.urlopen(f"http://127.0.0.1:{server.inner}/write?db=telegraf", lines.encode(), timeout=10).close()
+        file = tmp_path / "foretwin.toml"
+        file.write_text(FEW_LINES.format(url=server.url))
+        assert len(file.read_text().splitlines()) < 15
+        monkeypatch.setenv("FORETWIN_SOURCES__TELEGRAF__TOKEN", server.token)
+        verb.run(home, None, file, True, lambda line: None)
+        store, board = SqliteStore(home / "telemetry.sqlite", read_only=True), Board(home / "telemetry.sqlite")
+        row = board.get_json("sources").value[0]
+        board.close()
+        assert (row["state"], row["readings"], row["refused"], row["unmatched"]) == ("ok", 2 * 5 * len(nodes), 0, 0)
+        assert store.newest("util_frac")[nodes[0]][2] == 0.25
+        assert store.newest("inlet_c")[nodes[-1]][2] == 22.0
+        store.close()
+    finally:
+        server.stop()
 
 
 @pytest.mark.servers

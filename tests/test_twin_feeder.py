@@ -77,6 +77,14 @@ def test_a_clock_that_is_ahead_and_a_hanging_source_are_noticed():
     assert s.state(NOW_MS + 30_001) == "hanging"
 
 
+def test_one_that_has_more_to_tell_is_catching_up():
+    s = Standing("x", "influx", 15.0)
+    s.answered(NOW_MS, NOW_MS - 3_600_000, 0, (), more=True)
+    assert s.state(NOW_MS) == "catching up"
+    s.answered(NOW_MS, NOW_MS, 0, ())
+    assert s.state(NOW_MS) == "ok"
+
+
 def test_bad_rows_are_counted_and_the_first_is_named():
     s = Standing("x", "lines", 15.0)
     s.answered(NOW_MS, NOW_MS, 0, [BadRow("line 3", "has no field", "m"), BadRow("line 4", "has no field", "m")])

@@ -23,6 +23,7 @@ MARKS = "sources.json"
 UNREADABLE = "unreadable_row"
 MOST_AT_ONCE = 500_000
 SETTLE_S = 10.0
+STILL_COMING = ("starting", "catching up")
 CHECKED_H = 1.0 / 6.0
 
 
@@ -90,9 +91,9 @@ class Intake:
         return self._feeder.standings()
 
     def settle(self, wait_s: float = SETTLE_S) -> None:
-        """Wait until every source has answered or failed once, for a worker that will tick only once."""
+        """Wait until every source has told all it has or failed, for a worker that will tick only once."""
         until_s = time.monotonic() + wait_s
-        while time.monotonic() < until_s and any(row["state"] == "starting" for row in self.rows()):
+        while time.monotonic() < until_s and any(row["state"] in STILL_COMING for row in self.rows()):
             time.sleep(0.02)
 
     def end(self) -> None:

@@ -81,7 +81,7 @@ class Feed:
                 self.standing.failed(_in_words(error), clock())
             return False
         with self.lock:
-            self.standing.answered(clock(), newest_ms, ahead_ms, read.bad)
+            self.standing.answered(clock(), newest_ms, ahead_ms, read.bad, read.more)
             if len(read.samples) or read.bad:
                 self.waiting.append(Taken(self.source.name, read, mark))
                 self.samples_waiting += len(read.samples)

@@ -18,8 +18,9 @@ SILENT_INTERVALS = 4.0
 class Standing:
     """All that is known of one source. Instants are Unix ms of the caller's clock.
 
-    States: `starting` before the first answer, `ok`, `failing` (the last try failed), `hanging` (asked, and no answer
-    for long), `silent` (it answers, but its newest sample is old), `clock ahead` (its samples lie in the future).
+    States: `starting` before the first answer, `catching up` while more is to be had at once, `ok`, `failing` (the last
+    try failed), `hanging` (asked, and no answer for long), `silent` (it answers, but its newest sample is old),
+    `clock ahead` (its samples lie in the future).
     """
 
     name: str
@@ -36,13 +37,17 @@ class Standing:
     refused: int = 0
     unmatched: int = 0
     unreadable: int = 0
+    more: bool = False
 
     def asked(self, now_ms: int) -> None:
         """A question is on its way."""
         self.asked_ms = now_ms
 
-    def answered(self, now_ms: int, newest_ms: int | None, ahead_ms: int, bad: Sequence[BadRow]) -> None:
+    def answered(
+        self, now_ms: int, newest_ms: int | None, ahead_ms: int, bad: Sequence[BadRow], more: bool = False
+    ) -> None:
         """It answered; newest_ms of its samples (None without any), how far its latest one is ahead of now."""
+        self.more = more
         self.asked_ms, self.answered_ms, self.failures, self.ahead_ms = None, now_ms, 0, ahead_ms
         if newest_ms is not None:
             self.newest_ms = max(newest_ms, self.newest_ms or newest_ms)
@@ -75,6 +80,8 @@ class Standing:
             return "failing"
         if self.answered_ms is None:
             return "starting"
+        if self.more:
+            return "catching up"
         if self.ahead_ms > AHEAD_MS:
             return "clock ahead"
         age_s = self.age_s(now_ms)
