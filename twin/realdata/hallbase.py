@@ -8,6 +8,8 @@ import numpy as np
 
 from twin.realdata.tables import Bools, Floats
 
+GAINS = (1.0, 0.7, 0.5, 0.35, 0.2, 0.1, 0.05, 0.02)
+DAMPINGS = (1.0, 0.9, 0.8, 0.6, 0.4, 0.2, 0.0)
 FIXED_LAGS_S = (60.0, 300.0, 900.0, 3600.0)
 TRIED_LAGS_S = tuple(np.geomspace(20.0, 12_000.0, 36).tolist())
 
@@ -54,3 +56,35 @@ def two_lags(candidates: Floats, others: Floats, measured: Floats, fit: Bools) -
     best = min(pairs, key=loss)
     columns = np.column_stack([others, candidates[:, list(best)]])
     return fixed_lags(columns, measured, fit), best
+
+
+def held_residual(residual: Floats, steps: int) -> Floats:
+    """Return for each instant the newest residual (n, components) at least `steps` old, 0 before there is one."""
+    return smoothed_residual(residual, steps, 1.0, 1.0)
+
+
+def smoothed_residual(residual: Floats, steps: int, gain: float, damping: float) -> Floats:
+    """Return what residuals (n, components) say `steps` later: b' = b + gain (residual - b), times the damping.
+
+    0 before there is one; a missing residual leaves b as it was.
+    """
+    b = np.full(residual.shape[1], np.nan)
+    answer = np.zeros(residual.shape)
+    for i in range(len(residual) - steps):
+        new = np.where(np.isfinite(b), b + gain * (residual[i] - b), residual[i])
+        b = np.where(np.isfinite(residual[i]), new, b)
+        answer[i + steps] = np.nan_to_num(b)
+    return damping * answer
+
+
+def choose_smoothing(residual: Floats, steps: int) -> tuple[float, float]:
+    """Return the gain and damping with the least squared error of residuals (n, components) `steps` ahead."""
+    best, least = (1.0, 1.0), np.inf
+    for gain in GAINS:
+        ahead = smoothed_residual(residual, steps, gain, 1.0)
+        for damping in DAMPINGS:
+            off = np.abs(residual - damping * ahead)
+            error = float(np.nanmean(off**2)) if np.isfinite(off).any() else np.inf
+            if error < least:
+                best, least = (gain, damping), error
+    return best

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plant.streams import uniform
+from twin.realdata.hallahead import Told
+from twin.realdata.hallbase import choose_smoothing, held_residual, smoothed_residual
 from twin.realdata.metrics import RESAMPLES
 from twin.realdata.tables import Bools, Floats
 
@@ -25,6 +27,7 @@ class Column:
 
     out_of_fold: what was said inside the fit window without having seen it, for the stated interval; baselines by name,
     the first is the one differences are taken to; zero: what relative figures count from; step_s: between instants.
+    ahead: the forecasts of the ensemble that hears the readings, and how many of its standard deviations hold 80 %.
     """
 
     channel: str
@@ -36,26 +39,69 @@ class Column:
     zero: Floats
     test: Bools
     refused: int
+    ahead: tuple[Told, float]
     extra: dict[str, Any] = field(default_factory=dict)
 
 
 def row(column: Column, horizon_s: float, seed: int) -> dict[str, Any]:
-    """Return the row of a channel open loop (0) or horizon_s ahead, when the last residual is held."""
+    """Return the row of a channel: open loop (0), or horizon_s ahead with the readings up to then heard.
+
+    Ahead, the baselines have their last residual added, and stand beside the twin's open loop, the twin with its last
+    residual held, and with its residuals smoothed (gain and damping chosen on residuals out of fold).
+    """
     steps = round(horizon_s / column.step_s)
-    said = {"": column.twin, **column.baselines}
+    y, f = column.measured, column.ahead[0].value if steps else column.twin
+    said = column.baselines
     if steps:
-        said = {name: values + held_residual(column.measured - values, steps) for name, values in said.items()}
-    y, f = column.measured, said.pop("")
+        said = {name: values + held_residual(y - values, steps) for name, values in said.items()}
     seen = column.test & np.isfinite(y) & np.isfinite(f)
     answer: dict[str, Any] = {"channel": column.channel, "horizon_s": int(horizon_s), "n": int(seen.sum())}
     answer |= {"stale": int((column.test & ~np.isfinite(y)).sum()), "refused": column.refused}
     if not seen.any():
         return answer | dict.fromkeys(FIGURES) | {"reason": "no reading of the test window has a forecast"}
     answer |= figures(y, f, column.zero, seen)
-    answer |= _interval(y, f, column, seen, steps)
+    answer |= _band_ahead(y, column.ahead, seen) if steps else _interval(y, f, column, seen)
     answer |= _persistence(column, y, seen, steps)
     answer["rmse_ci90"] = _ci90(_squares(y, f, seen), seen, column.step_s, seed)
+    if steps:
+        for name, values in _beside(column, steps).items():
+            answer |= {f"{name}_rmse": figures(y, values, column.zero, seen)["rmse"]}
+            answer |= {f"{name}_cv_rmse": figures(y, values, column.zero, seen)["cv_rmse"]}
+            answer |= {f"diff_vs_{name}_ci90": _difference(y, f, values, seen, column.step_s, seed)}
     return answer | _baselines(said, column, y, f, seen, seed) | (column.extra if not steps else _kept(column.extra))
+
+
+def _beside(column: Column, steps: int) -> dict[str, Floats]:
+    """What the same twin says without the ensemble: open loop, with its last residual, with smoothed residuals."""
+    residual = column.measured - column.twin
+    gain, damping = choose_smoothing(column.measured - column.out_of_fold, steps)
+    return {
+        "open_loop": column.twin,
+        "held_residual": column.twin + held_residual(residual, steps),
+        "smoothed_residual": column.twin + smoothed_residual(residual, steps, gain, damping),
+    }
+
+
+def _band_ahead(y: Floats, ahead: tuple[Told, float], seen: Bools) -> dict[str, Any]:
+    """Share of readings inside the ensemble's 80 % band, and the band's mean width."""
+    half = ahead[1] * ahead[0].sd[seen]
+    inside = np.abs(y - ahead[0].value)[seen] <= half
+    return {
+        "coverage80": float(np.mean(inside)),
+        "coverage80_n": int(seen.sum()),
+        "band80_width": float(2.0 * np.mean(half)),
+    }
+
+
+def _difference(y: Floats, f: Floats, other: Floats, seen: Bools, step_s: float, seed: int) -> list[float] | None:
+    """Interval of (our RMSE - the other's), drawn by whole blocks of time; None with fewer than two blocks."""
+    ours, counts = _blocks(_squares(y, f, seen), seen, step_s)
+    theirs, _ = _blocks(_squares(y, other, seen), seen, step_s)
+    if len(ours) < 2:
+        return None
+    drawn = [_mean_rmse_of(ours[d], counts[d]) - _mean_rmse_of(theirs[d], counts[d]) for d in _draws(len(ours), seed)]
+    low, high = np.quantile(drawn, [0.05, 0.95])
+    return [float(low), float(high)]
 
 
 FIGURES = (
@@ -81,15 +127,6 @@ def figures(y: Floats, f: Floats, zero: Floats, seen: Bools) -> dict[str, Any]:
         "cv_rmse": rmse / mean,
         "below_10pct_frac": float(np.mean(relative < 0.10)),
     }
-
-
-def held_residual(residual: Floats, steps: int) -> Floats:
-    """Return for each instant the newest residual at least `steps` instants old, 0 before there is one."""
-    index = np.where(np.isfinite(residual), np.arange(len(residual))[:, None], -1)
-    newest = np.maximum.accumulate(index, axis=0)
-    held = np.where(newest >= 0, np.take_along_axis(residual, np.maximum(newest, 0), axis=0), 0.0)
-    start = np.zeros((min(steps, len(residual)), residual.shape[1]))
-    return np.concatenate([start, held[: len(residual) - len(start)]])
 
 
 def _squares(y: Floats, f: Floats, seen: Bools) -> Floats:
@@ -147,17 +184,15 @@ def _persistence(column: Column, y: Floats, seen: Bools, steps: int) -> dict[str
     return {"persistence_rmse": held["rmse"], "persistence_mape": held["mape"]}
 
 
-def _interval(y: Floats, f: Floats, column: Column, seen: Bools, steps: int) -> dict[str, Any]:
+def _interval(y: Floats, f: Floats, column: Column, seen: Bools) -> dict[str, Any]:
     """Share of readings inside the stated 80 % interval: the forecast plus residuals' quantiles in the fit window."""
     rehearsed = column.out_of_fold
-    if steps:
-        rehearsed = rehearsed + held_residual(y - rehearsed, steps)
     residual = (y - rehearsed)[np.isfinite(y) & np.isfinite(rehearsed)]
     if len(residual) < 20:
         return {"coverage80": None, "coverage80_reason": "no interval was stated: the fit window is too short for one"}
     low, high = np.quantile(residual, [0.1, 0.9])
     inside = (y - f >= low) & (y - f <= high)
-    return {"coverage80": float(np.mean(inside[seen]))}
+    return {"coverage80": float(np.mean(inside[seen])), "coverage80_n": int(seen.sum())}
 
 
 def _baselines(said: dict[str, Floats], column: Column, y: Floats, f: Floats, seen: Bools, seed: int) -> dict[str, Any]:
@@ -172,12 +207,9 @@ def _baselines(said: dict[str, Floats], column: Column, y: Floats, f: Floats, se
         }
     each = [{"name": name, **figures(y, b, column.zero, seen & np.isfinite(b))} for name, b in said.items()]
     first = next(iter(said.values()))
-    ours, counts = _blocks(_squares(y, f, seen), seen, column.step_s)
-    theirs, _ = _blocks(_squares(y, first, seen), seen, column.step_s)
     answer: dict[str, Any] = {"baselines": each}
     answer |= {"baseline_mape": each[0]["mape"], "baseline_rmse": each[0]["rmse"]}
-    if len(ours) < 2:
+    interval = _difference(y, f, first, seen, column.step_s, seed)
+    if interval is None:
         return answer | {"diff_vs_baseline_ci90": None, "diff_reason": "the test window is shorter than two blocks"}
-    drawn = [_mean_rmse_of(ours[d], counts[d]) - _mean_rmse_of(theirs[d], counts[d]) for d in _draws(len(ours), seed)]
-    low, high = np.quantile(drawn, [0.05, 0.95])
-    return answer | {"diff_vs_baseline_ci90": [float(low), float(high)], "diff_of": "rmse"}
+    return answer | {"diff_vs_baseline_ci90": interval, "diff_of": "rmse"}

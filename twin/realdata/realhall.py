@@ -1,8 +1,9 @@
 """The real hall: its twin is fitted on some hours and its errors are reported on others, beside plain lags.
 
 Rows are open loop (inputs only: server powers and fan speeds, cooler fans and discharge temperatures, and for the
-outlets the measured inlets) and 10 min ahead (the last residual held), beside persistence. The lags are refitted on the
-same window in the same run. Relative figures of temperatures are of the rise over the air that goes in.
+outlets the measured inlets) and 10 min ahead, where an ensemble hears every reading up to then and the inputs of the
+10 min are known, beside persistence. The lags are refitted on the same window in the same run. Relative figures of
+temperatures are of the rise over the air that goes in.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ import numpy as np
 
 from plant.errors import ConfigError
 from twin.realdata.hall import HallData
+from twin.realdata.hallahead import AHEAD_S, Told, follow
 from twin.realdata.hallbase import FIXED_LAGS_S, TRIED_LAGS_S, fixed_lags, lagged, two_lags
+from twin.realdata.hallnoise import MEMBERS, Trust, decide, ensemble
 from twin.realdata.hallrows import Column, row
 from twin.realdata.halltwin import Chosen, HallCase, HallTwin, choose_twin, hall_case, swapped, swapped_heat
 from twin.realdata.tables import Bools, Floats
 from twin.realdata.window import parse_window, require_apart
 
-AHEAD_S = 600.0
+Band = tuple[Told, float]
 LEAST_FIT_READINGS = 120
 IN_SYNC_CV_RMSE = 0.05
 IN_SYNC_RULE = (
@@ -53,13 +56,18 @@ def evaluate_hall(data: HallData, fit: str | None, test: str | None, seed: int) 
     case = hall_case(data)
     _require_rounds(case, fitted)
     chosen = choose_twin(case, fitted)
-    open_loop = [
-        _heat(case, chosen, fitted, tested),
-        _outlets(case, chosen, fitted, tested),
-        _modelled_outlets(case, chosen, tested),
-        _inlets(case, chosen, tested),
+    trust = decide(case, chosen, fitted, seed)
+    given, modelled = (
+        follow(case, ensemble(case, chosen.twin, trust, seed, given=given), tested, spread=True)
+        for given in (True, False)
+    )
+    columns = [
+        _heat(case, chosen, fitted, tested, (modelled.heat, trust.bands["heat"])),
+        _outlets(case, chosen, fitted, tested, (given.outlet, trust.bands["outlet_given"])),
+        _modelled_outlets(case, chosen, tested, (modelled.outlet, trust.bands["outlet"])),
+        _inlets(case, chosen, tested, (modelled.inlet, trust.bands["inlet"])),
     ]
-    rows = [row(column, 0.0, seed) for column in open_loop] + [row(column, AHEAD_S, seed) for column in open_loop]
+    rows = [row(column, 0.0, seed) for column in columns] + [row(column, AHEAD_S, seed) for column in columns]
     return {
         "rows": rows,
         "in_sync": _in_sync(rows),
@@ -69,12 +77,30 @@ def evaluate_hall(data: HallData, fit: str | None, test: str | None, seed: int) 
         "trials": [
             {"name": t.name, "error_of_halves": list(t.rmse_of_halves), "error": t.score} for t in chosen.trials
         ],
+        "assimilation": _assimilation(trust),
         "parameters": _parameters(chosen),
         "racks": len(data.polls.rack_names),
         "servers": int(data.polls.servers_per_rack.sum()),
         "coolers": data.fan_frac.shape[1],
         "inputs_held": data.held,
         "refused_by_reason": dict(data.refused),
+    }
+
+
+def _assimilation(trust: Trust) -> dict[str, Any]:
+    """What was decided inside the fit window, by channel."""
+    return {
+        "members": MEMBERS,
+        "rule": "least error 10 min ahead of each half of the fit window by the twin of the other; test window unread",
+        "channels": {
+            channel: {
+                "parameter_width": trust.width[channel],
+                **asdict(noise),
+                "error_of_halves": trust.errors[channel],
+            }
+            for channel, noise in trust.noise.items()
+        },
+        "band_sd": trust.bands,
     }
 
 
@@ -90,7 +116,7 @@ def _require_rounds(case: HallCase, fit: slice) -> None:
             )
 
 
-def _heat(case: HallCase, chosen: Chosen, fit: slice, test: slice) -> Column:
+def _heat(case: HallCase, chosen: Chosen, fit: slice, test: slice, ahead: Band) -> Column:
     """Heat carried away at the facility's readings; what the meter shows while it recovers is left out."""
     data, measured = case.data, case.heat_in(slice(0, case.data.samples))
     inside = _mask(data.samples, fit)
@@ -110,6 +136,7 @@ def _heat(case: HallCase, chosen: Chosen, fit: slice, test: slice) -> Column:
         zero=np.zeros((data.samples, 1)),
         test=_mask(data.samples, test)[:, None],
         refused=sum(n for reason, n in data.refused.items() if reason.startswith("heat")),
+        ahead=ahead,
         extra={
             "unit": "kW",
             "left_out_while_meter_recovers": recovering,
@@ -138,7 +165,7 @@ def _mask(n: int, window: slice) -> Bools:
     return mask
 
 
-def _outlets(case: HallCase, chosen: Chosen, fit: slice, test: slice) -> Column:
+def _outlets(case: HallCase, chosen: Chosen, fit: slice, test: slice, ahead: Band) -> Column:
     """Rack-mean outlets per round of polls, the measured inlets given; lags per rack of its power beside them."""
     targets, dt_s = case.targets, case.inputs.dt_s
     lags = lagged(case.inputs.power_kw / case.servers, TRIED_LAGS_S, dt_s)
@@ -152,7 +179,7 @@ def _outlets(case: HallCase, chosen: Chosen, fit: slice, test: slice) -> Column:
     ])  # fmt: skip
     said = targets.sample(chosen.twin.outlet_c, dt_s)[0]
     out_of_fold = _out_of_fold(case, chosen, lambda twin: twin.outlet_c)
-    return _rounds(case, "rack_outlet", said, out_of_fold, {"two_fitted_lags_per_rack": base}, test)
+    return _rounds(case, "rack_outlet", said, out_of_fold, {"two_fitted_lags_per_rack": base}, test, ahead)
 
 
 def _out_of_fold(case: HallCase, chosen: Chosen, series: Callable[[HallTwin], Floats]) -> Floats:
@@ -161,20 +188,20 @@ def _out_of_fold(case: HallCase, chosen: Chosen, series: Callable[[HallTwin], Fl
     return swapped(case, each, chosen.halves)
 
 
-def _modelled_outlets(case: HallCase, chosen: Chosen, test: slice) -> Column:
+def _modelled_outlets(case: HallCase, chosen: Chosen, test: slice, ahead: Band) -> Column:
     said = case.targets.sample(chosen.twin.said.outlet_c, case.inputs.dt_s)[0]
     inside = _out_of_fold(case, chosen, lambda twin: twin.said.outlet_c)
-    column = _rounds(case, "rack_outlet", said, inside, {}, test)
+    column = _rounds(case, "rack_outlet", said, inside, {}, test, ahead)
     column.extra["inlets"] = "modelled"
     return column
 
 
-def _inlets(case: HallCase, chosen: Chosen, test: slice) -> Column:
+def _inlets(case: HallCase, chosen: Chosen, test: slice, ahead: Band) -> Column:
     """Rack-mean inlets as the hall's own air says them; relative figures are of the rise over the discharge."""
     targets, dt_s = case.targets, case.inputs.dt_s
     said = targets.sample(chosen.twin.said.inlet_c, dt_s)[0]
     inside = _out_of_fold(case, chosen, lambda twin: twin.said.inlet_c)
-    column = _rounds(case, "rack_inlet", said, inside, {}, test, targets.inlet_c)
+    column = _rounds(case, "rack_inlet", said, inside, {}, test, ahead, targets.inlet_c)
     cold = np.repeat(chosen.twin.said.cold_c[:, :, None], len(case.servers), axis=2)
     column.zero[:] = targets.sample(cold, dt_s)[0].T
     column.extra["inlets"] = "modelled"
@@ -188,6 +215,7 @@ def _rounds(
     out_of_fold: Floats,
     baselines: dict[str, Floats],
     test: slice,
+    ahead: Band,
     measured: Floats | None = None,
 ) -> Column:
     """A column per rack, a line per round."""
@@ -204,6 +232,7 @@ def _rounds(
         zero=targets.inlet_c.T.copy(),
         test=case.rounds_in(test).T,
         refused=sum(n for reason, n in case.data.refused.items() if reason.startswith("server")),
+        ahead=(Told(ahead[0].value.T, ahead[0].sd.T), ahead[1]),
         extra={"unit": "K", "inlets": "measured"},
     )
 
