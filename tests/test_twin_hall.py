@@ -12,15 +12,17 @@ import pytest
 from pyarrow import parquet as pq
 
 from plant.errors import ConfigError, TelemetryError
-from plant.streams import uniform
+from plant.streams import normal, uniform
 from twin.realdata.hall import Polls, load_hall, meter_faults
+from twin.realdata.hallahead import Told
 from twin.realdata.hallair import HallParams
-from twin.realdata.hallbase import fixed_lags, lagged, two_lags
+from twin.realdata.hallbase import choose_smoothing, fixed_lags, held_residual, lagged, smoothed_residual, two_lags
 from twin.realdata.hallfit import fit_hall, fit_racks
 from twin.realdata.hallinlet import InletParams
 from twin.realdata.hallmodel import HallInputs, RackParams, run_hall, run_racks
+from twin.realdata.hallnoise import decide
 from twin.realdata.hallpolls import ItMeter, change_instants_s, rack_means, rounds_of
-from twin.realdata.hallrows import FIGURES, Column, held_residual, row
+from twin.realdata.hallrows import FIGURES, Column, row
 from twin.realdata.halltargets import Targets
 from twin.realdata.halltwin import choose_twin, hall_case
 from twin.realdata.realhall import evaluate_hall, hall_windows
@@ -252,7 +254,8 @@ def column(twin: np.ndarray, measured: np.ndarray, **changes: object) -> Column:
     test = np.zeros(measured.shape, dtype=bool)
     test[100:] = True
     base = {"lags": twin + 1.0}
-    made = Column("heat", 60.0, measured, twin, twin, base, np.zeros(measured.shape), test, 0)
+    ahead = (Told(measured + 0.2, np.full(measured.shape, 0.25)), 1.0)
+    made = Column("heat", 60.0, measured, twin, twin, base, np.zeros(measured.shape), test, 0, ahead)
     return replace(made, **changes)
 
 
@@ -266,16 +269,33 @@ def test_rows_report_the_mean_rmse_of_the_racks_and_the_baseline_beside_it():
     assert set(FIGURES) <= set(said)
 
 
-def test_ahead_the_last_residual_is_held_and_a_constant_error_disappears():
+def test_ahead_the_ensemble_stands_beside_open_loop_and_residuals():
     measured = np.linspace(40.0, 60.0, 300)[:, None]
     said = row(column(measured + 0.7, measured), 600.0, 0)
-    assert said["rmse"] == pytest.approx(0.0, abs=1e-9)
+    assert said["rmse"] == pytest.approx(0.2)
     assert said["persistence_rmse"] == pytest.approx(200 / 299)
+    assert (said["coverage80"], said["coverage80_n"], said["band80_width"]) == (1.0, 200, pytest.approx(0.5))
+    beside = {b["name"]: b["rmse"] for b in said["beside"]}
+    assert beside["held_residual"] == pytest.approx(0.0, abs=1e-9)  # a constant error disappears
+    assert beside["smoothed_residual"] == pytest.approx(0.0, abs=1e-9)
+    assert said["open_loop_rmse"] == beside["open_loop"] == pytest.approx(0.7)
+    assert said["diff_vs_open_loop_ci90"] == pytest.approx([-0.5, -0.5])
 
 
 def test_a_held_residual_passes_over_gaps():
     residual = np.array([[1.0], [np.nan], [3.0], [np.nan], [5.0]])
     assert held_residual(residual, 1)[:, 0].tolist() == [0.0, 1.0, 1.0, 3.0, 3.0]
+
+
+def test_noisy_residuals_are_smoothed_and_passing_ones_damped():
+    noise = np.asarray(normal(1, "residual", np.arange(400), 0, 0))[:, None]
+    gain, damping = choose_smoothing(1.0 + noise, 5)
+    assert gain <= 0.1
+    assert damping == 1.0
+    assert choose_smoothing(noise, 5)[1] <= 0.4
+    assert smoothed_residual(np.array([[1.0], [3.0], [np.nan], [0.0]]), 1, 0.5, 0.8)[:, 0] == pytest.approx(
+        [0.0, 0.8, 1.6, 1.6]
+    )
 
 
 def test_a_test_window_without_readings_has_a_reason():
@@ -403,6 +423,35 @@ def test_a_synthetic_hall_is_followed_and_rows_are_complete(folder: Path):
     assert heat["cv_rmse"] < 0.03
     assert outlet["rmse"] < 0.45
     assert all(set(FIGURES) <= set(r) for r in results["rows"])
+    ahead = {r["channel"]: r for r in results["rows"] if r["horizon_s"]}
+    assert ahead["heat"]["rmse"] < ahead["heat"]["open_loop_rmse"]
+    assert ahead["rack_inlet"]["rmse"] < ahead["rack_inlet"]["persistence_rmse"]
+
+
+@pytest.mark.slow
+def test_a_day_with_gaps_and_no_power_meter_is_followed(folder: Path):
+    facility = pq.read_table(folder / "facility.parquet").to_pandas()
+    facility["it_w"] = np.nan
+    facility.loc[180:200, "thermal_out_w"] = np.nan
+    facility.loc[400, "thermal_out_w"] = 10.0
+    pq.write_table(pa.Table.from_pandas(facility.drop(index=range(380, 390))), folder / "facility.parquet")
+    servers = pq.read_table(folder / "servers.parquet").to_pandas()
+    gone = (servers["rack"] == 1) & (servers.index % 97 < 30)
+    servers.loc[servers.index % 11 == 0, "outlet_c"] = np.nan
+    pq.write_table(pa.Table.from_pandas(servers[~gone]), folder / "servers.parquet")
+    results = run(folder, "06:10..08:50", "08:50..09:30")
+    json.dumps(results, allow_nan=False)
+    assert all(r["n"] > 0 and r["rmse"] is not None for r in results["rows"])
+    assert results["rows"][0]["baseline_reason"] == "no input for the lags"
+
+
+@pytest.mark.slow
+def test_a_test_window_of_ten_minutes_has_figures_without_intervals(folder: Path):
+    results = run(folder, "07:00..08:50", "06:00..06:10")  # nothing was heard 10 min before it
+    json.dumps(results, allow_nan=False)
+    assert results["rows"][0]["diff_vs_baseline_ci90"] is None
+    assert results["rows"][4]["n"] == 0
+    assert results["rows"][4]["reason"]
 
 
 @pytest.fixture(scope="module")
@@ -428,6 +477,33 @@ def test_rack_outlets_meet_the_bar_with_measured_inlets(real: dict):
     assert measured["rmse"] <= 0.45
     assert measured["rmse"] < measured["baseline_rmse"]
     assert real["in_sync"]
+
+
+@pytest.mark.slow
+def test_ten_minutes_ahead_the_ensemble_meets_the_bars(real: dict):
+    heat, given, modelled, inlet = real["rows"][4:]
+    assert {r["horizon_s"] for r in real["rows"][4:]} == {600}
+    assert heat["cv_rmse"] <= 0.02
+    assert given["rmse"] <= 0.45
+    assert modelled["rmse"] <= 0.45
+    assert inlet["rmse"] <= 0.30 < inlet["persistence_rmse"]
+    for r in (heat, given, modelled):
+        assert r["diff_vs_open_loop_ci90"][1] < 0.0
+        assert 0.6 <= r["coverage80"] <= 0.95
+
+
+@pytest.mark.slow
+def test_trust_is_decided_without_the_test_window(shared_data: Path):
+    data = load_hall(shared_data / "rise_pod")
+    heat, outlet = data.heat_kw.copy(), data.polls.outlet_c.copy()
+    heat[641:] = 99.0
+    outlet[data.polls.at_s > 640 * data.step_s] = 60.0
+    poisoned = replace(data, heat_kw=heat, polls=replace(data.polls, outlet_c=outlet))
+    clean, other = (
+        decide(case, choose_twin(case, slice(61, 641)), slice(61, 641), 0)
+        for case in (hall_case(data), hall_case(poisoned))
+    )
+    assert clean == other
 
 
 @pytest.mark.slow

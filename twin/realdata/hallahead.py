@@ -7,8 +7,8 @@ from itertools import islice
 
 import numpy as np
 
-from twin.realdata.hallfollow import CHANNELS, Follower, Frame, Noise, known_at
-from twin.realdata.hallmembers import Bias, HallRows, Known, joined, mean_of
+from twin.realdata.hallfollow import CHANNELS, TIMING_STEPS, Follower, Frame, Noise, known_at
+from twin.realdata.hallmembers import Bias, HallRows, Known, joined
 from twin.realdata.halltwin import HallCase
 from twin.realdata.tables import Floats, Ints
 
@@ -55,9 +55,9 @@ def follow(case: HallCase, start: Follower, window: slice, *, spread: bool) -> A
     for cells in (wanted.round_from, wanted.heat_from):
         flags[cells[cells >= 0]] = True
     start.wait(begin_of(case, window))
-    told, frames = _Filled(case, start.given), start.hear(last, flags)
+    told, frames = _Filled(case, start.given), start.hear(last, flags, spread=spread)
     while batch := list(islice(frames, BATCH)):
-        told.fill(batch, wanted, start.noise, spread)
+        told.fill(batch, wanted, start.noise)
     return told.ahead()
 
 
@@ -93,12 +93,15 @@ class _Filled:
         """Return what was forecast."""
         return Ahead(**self.told)
 
-    def fill(self, frames: list[Frame], wanted: _Wanted, noise: Noise, spread: bool) -> None:
+    def fill(self, frames: list[Frame], wanted: _Wanted, noise: Noise) -> None:
         """Run the forecasts that start from these frames and put them in their places."""
         steps = round(AHEAD_S / self.dt_s)
-        runs = _run(self.case, frames, noise, steps + 1, self.given, spread)
+        runs = _run(self.case, frames, noise, steps + 1, self.given)
         tail = {c: np.stack(list(series)[-3:]) for c, series in runs.items()}  # (3, frames, members, racks or 1)
         variance = {c: _bias_variance(frames, noise, c, AHEAD_S) for c in CHANNELS}
+        for c, series in tail.items():
+            rate = (series[2] - series[0]).mean(axis=1) / (2.0 * self.dt_s)
+            variance[c] = variance[c] + (TIMING_STEPS * self.case.data.step_s * rate) ** 2
         if not self.given:
             variance["outlet"] = variance["outlet"] + variance["inlet"]  # what is wrong at the inlet comes out behind
         for b, frame in enumerate(frames):
@@ -127,12 +130,9 @@ def _between(series: Floats, place: Floats) -> Floats:
     return np.asarray(before + (place - low) * (after - before))
 
 
-def _run(
-    case: HallCase, frames: list[Frame], noise: Noise, steps: int, given: bool, spread: bool
-) -> dict[str, list[Floats]]:
+def _run(case: HallCase, frames: list[Frame], noise: Noise, steps: int, given: bool) -> dict[str, list[Floats]]:
     """Step all rows of all frames ahead; return the channels at the end of the last three steps."""
-    parts = [(f.members, f.moment) if spread else (mean_of(f.members), mean_of(f.moment)) for f in frames]
-    members, moment = joined([p[0] for p in parts]), joined([p[1] for p in parts])
+    members, moment = joined([f.members for f in frames]), joined([f.moment for f in frames])
     rows, b = HallRows(members, case.inputs.dt_s, given=given), len(frames)
     m = len(moment.racks.air_c) // b
     start = np.array([f.cell for f in frames])

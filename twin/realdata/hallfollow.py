@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from twin.realdata.hallair import HallAir
-from twin.realdata.hallmembers import Bias, HallRows, Known, Members, Moment, copied
+from twin.realdata.hallmembers import Bias, HallRows, Known, Members, Moment, copied, mean_of
 from twin.realdata.halltwin import HallCase
 from twin.realdata.tables import Bools, Floats
 from twin.sync.assimilate import Correction, Observed
@@ -58,7 +58,7 @@ Noise = dict[str, ChannelNoise]  # by channel: outlet, inlet, heat
 
 @dataclass(frozen=True)
 class Frame:
-    """The ensemble at the end of a cell: parameters, state, and the variance of the biases (1, racks or 1)."""
+    """Members or their mean at the end of a cell: parameters, state, and the variance of the biases (1, racks or 1)."""
 
     cell: int
     members: Members
@@ -107,8 +107,11 @@ class Follower:
             self.rows.step(self.moment, known_at(self.case, i, self.given))
         self.cell = max(self.cell, until)
 
-    def hear(self, until: int, wanted: Bools) -> Iterator[Frame]:
-        """Go on to a cell, corrected by all readings on the way; give a copy at the end of each wanted cell."""
+    def hear(self, until: int, wanted: Bools, *, spread: bool) -> Iterator[Frame]:
+        """Go on to a cell, corrected by all readings on the way; give a frame at the end of each wanted cell.
+
+        A frame is a copy of all members, or without `spread` their mean alone.
+        """
         for i in range(self.cell, until):
             before = (self.rows.outlet_c(self.moment), self.rows.inlet_c(self.moment))
             heat_kw = self.rows.heat_kw(self.moment)
@@ -118,7 +121,8 @@ class Follower:
             self._hear_meter(i, heat_kw)
             self.cell = i + 1
             if wanted[i]:
-                yield Frame(i, copied(self.members, self.m), copied(self.moment, self.m), copied(self.variance, 1))
+                both = [copied(x, self.m) if spread else mean_of(x) for x in (self.members, self.moment)]
+                yield Frame(i, both[0], both[1], copied(self.variance, 1))
 
     def _fade(self) -> None:
         biases, variances = vars(self.moment.bias).values(), vars(self.variance).values()

@@ -21,7 +21,7 @@ from twin.realdata.tables import Floats
 MEMBERS = 32
 WIDTHS = (0.0, 0.5, 1.0)
 BIAS_SHARES = (1.0, 0.3, 3.0)  # of the fit's residual; the first is where the search begins
-FADES_S = (3600.0, 900.0, 14400.0)
+FADES_S = (3600.0, 14400.0)
 LEAST_SD = 1e-3
 BETTER = 0.99  # what is tried later must be better than so much of the best before
 MOST_ALIKE = 60

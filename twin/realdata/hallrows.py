@@ -64,10 +64,13 @@ def row(column: Column, horizon_s: float, seed: int) -> dict[str, Any]:
     answer |= _persistence(column, y, seen, steps)
     answer["rmse_ci90"] = _ci90(_squares(y, f, seen), seen, column.step_s, seed)
     if steps:
-        for name, values in _beside(column, steps).items():
-            answer |= {f"{name}_rmse": figures(y, values, column.zero, seen)["rmse"]}
-            answer |= {f"{name}_cv_rmse": figures(y, values, column.zero, seen)["cv_rmse"]}
-            answer |= {f"diff_vs_{name}_ci90": _difference(y, f, values, seen, column.step_s, seed)}
+        answer["beside"] = [
+            {"name": name, **figures(y, values, column.zero, seen)}
+            | {"diff_ci90": _difference(y, f, values, seen, column.step_s, seed)}
+            for name, values in _beside(column, steps).items()
+        ]
+        answer["open_loop_rmse"] = answer["beside"][0]["rmse"]
+        answer["diff_vs_open_loop_ci90"] = answer["beside"][0]["diff_ci90"]
     return answer | _baselines(said, column, y, f, seen, seed) | (column.extra if not steps else _kept(column.extra))
 
 
