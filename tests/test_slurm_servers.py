@@ -6,11 +6,13 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from servers import InfluxServer, missing_for_influx
 from servers_slurm import CPUS, NODES, SlurmServer, missing_for_slurm
 
+from plant.errors import StoreUnavailable
 from plant.site import Site, load_site
 from recovery.livetwin import LiveTwin
 from scheduler.slurm import SlurmScheduler
@@ -108,6 +110,20 @@ class World:
         return {job: set(hosts(where)) for job, where in (line.split() for line in lines)}
 
 
+def worked(world: World, folder: Path) -> dict[str, Any]:
+    """The results of one tick of `foretwin run` with Slurm as scheduler and as source."""
+    from verbs.run import run
+
+    config, url = folder / "foretwin.toml", f"http://127.0.0.1:{world.influx.inner}"
+    config.write_text(
+        f'[scheduler]\nkind = "slurm"\nconf = "{world.slurm.conf}"\nprofile_database = "{world.slurm.database}"\n'
+        f'profile_url = "{url}"\n[loop]\nmembers = 2\nfinalists = 2\ntick_s = 5.0\n'
+        f'[sources.slurm]\nkind = "slurm_profile"\nconf = "{world.slurm.conf}"\n'
+        f'url = "{url}"\ndatabase = "{world.slurm.database}"\n'
+    )
+    return run(folder / "home", str(world.site_file), config, once=True, say=lambda line: None)
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     missing = missing_for_influx() + missing_for_slurm(plugin=True)
@@ -126,7 +142,7 @@ def test_the_site_made_of_its_list_has_its_nodes_racks_and_accelerators(world: W
     assert world.scheduler.cpus_of("n1") == CPUS
 
 
-def test_jobs_and_what_they_use_are_those_of_slurm(world: World) -> None:
+def test_jobs_and_what_they_use_are_those_of_slurm(world: World, tmp_path: Path) -> None:
     slurm = world.slurm
     burner = slurm.submit(BURN.format(busy=0.7), "-w", "n1", "-c1", "--time=30")
     wide = slurm.submit(f"srun --overlap {BURN.format(busy=0.3)}", "-w", "n[3-4]", "-N2", "-n2", "-c2", "-J", "etl")
@@ -171,6 +187,14 @@ def test_jobs_and_what_they_use_are_those_of_slurm(world: World) -> None:
     assert not world.profile.trouble
     assert not slurm.dead()
 
+    worked(world, tmp_path)
+    store = SqliteStore(tmp_path / "home" / "telemetry.sqlite", read_only=True)
+    told = store.read([world.id(node) for node in NODES], ["util_frac"], 0, 2**62)
+    store.close()
+    assert set(told.component) == {world.id(f"n{i}") for i in (1, 3, 4, 5, 6)}
+    newest = told.value[told.component == world.id("n1")][-2:]
+    assert newest.mean() == pytest.approx(wanted["n1"], abs=TOLERANCE)
+
 
 def test_a_drained_node_is_cordoned_and_its_job_runs_on(world: World) -> None:
     world.slurm.command("scontrol", "update", "nodename=n5", "state=drain", "reason=hot aisle, row 3 State=IDLE")
@@ -199,27 +223,39 @@ def test_a_crashed_node_is_down_and_comes_back(world: World) -> None:
 
 
 def test_the_worker_runs_against_it(world: World, tmp_path: Path) -> None:
-    from verbs.run import run
+    job = world.slurm.submit("sleep 600", "-w", "n7")
+    world.slurm.wait(lambda: str(job) in world.truly(), "the job runs")
+    results = worked(world, tmp_path)
+    assert results["ok"]
+    lacks = {row["name"] for row in results["items"] if row["what"] == "missing"}
+    assert not lacks & {"slurm", "profile", "jobs", "nodes"}
+
+
+def test_the_doctor_looks_at_it(world: World, tmp_path: Path) -> None:
+    from verbs.doctor_slurm import checks
 
     config = tmp_path / "foretwin.toml"
-    config.write_text(
-        f'[scheduler]\nkind = "slurm"\nconf = "{world.slurm.conf}"\nprofile_database = "{world.slurm.database}"\n'
-        f'profile_url = "http://127.0.0.1:{world.influx.inner}"\n[loop]\nmembers = 2\nfinalists = 2\ntick_s = 5.0\n'
-        f'[sources.slurm]\nkind = "slurm_profile"\nconf = "{world.slurm.conf}"\n'
-        f'url = "http://127.0.0.1:{world.influx.inner}"\ndatabase = "{world.slurm.database}"\n'
-    )
-    results = run(tmp_path / "home", str(world.site_file), config, once=True, say=lambda line: None)
-    assert results["ok"]
-    lacks = {row["name"]: row["detail"] for row in results["items"] if row["what"] == "missing"}
-    assert "slurm" not in lacks
-    assert "profile" not in lacks
-    assert "jobs" not in lacks
-    store = SqliteStore(tmp_path / "home" / "telemetry.sqlite", read_only=True)
-    told = store.read([world.id("n1"), world.id("n3"), world.id("n8")], ["util_frac"], 0, 2**62)
-    store.close()
-    assert set(told.component) == {world.id("n1"), world.id("n3")}, "nodes with accelerators are not told"
-    assert told.value.max() < 0.3
-    assert told.value[told.component == world.id("n1")].max() > 0.01
+
+    def said(url: str, site: str) -> dict[str, tuple[bool, str, str]]:
+        config.write_text(
+            f'[site]\nfile = "{site}"\n[scheduler]\nkind = "slurm"\nconf = "{world.slurm.conf}"\n'
+            f'profile_url = "{url}"\nhalls = {["lab/a"] if site == "tiny" else []}\n'
+        )
+        return {name: check() for name, check in checks(config, wall_ms()).items()}
+
+    inner = f"http://127.0.0.1:{world.influx.inner}"
+    good = said(inner, str(world.site_file))
+    assert [ok for ok, _, _ in good.values()] == [True, True], good
+    assert "22.05" in good["slurm"][1] or "slurm" in good["slurm"][1]
+    assert "8 nodes" in good["slurm"][1]
+    assert good["slurm profile"][1] == "samples every 1 s, use known 40 s later"
+    ok, found, _ = said(inner, "tiny")["slurm"]
+    assert not ok
+    assert "8 of them not in the site" in found
+    with pytest.raises(StoreUnavailable, match="does not answer"):
+        said("http://127.0.0.1:9", str(world.site_file))
+    config.write_text("")
+    assert checks(config, 0) == {}
 
 
 def test_when_slurm_stops_answering_what_it_said_stands(world: World) -> None:

@@ -23,11 +23,12 @@ Scheduler = SimulatedScheduler | SlurmScheduler
 def open_scheduler(told: Settings, home: Path, site: Site, now_ms: Callable[[], int]) -> Scheduler:
     """The scheduler of the settings. Raises StoreUnavailable, SourceUnavailable or ConfigError with the cure."""
     if told.scheduler.kind == "slurm":
-        return _slurm(told, site, now_ms)
+        return slurm_of(told, site, now_ms)
     return _simulated(home / told.scheduler.path, told.scheduler.move_s, site, now_ms)
 
 
-def _slurm(told: Settings, site: Site, now_ms: Callable[[], int]) -> SlurmScheduler:
+def slurm_of(told: Settings, site: Site, now_ms: Callable[[], int]) -> SlurmScheduler:
+    """Slurm as the settings name it, asked once. Raises SourceUnavailable or ConfigError."""
     asked = told.scheduler
     commands = Commands(asked.conf or "")
     return SlurmScheduler(
