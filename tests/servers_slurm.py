@@ -211,11 +211,12 @@ class SlurmServer:
         """Every process gone: jobs with their shepherds, then all daemons at once, then what they left."""
         for pid, _ in self._ours():
             _kill(pid, signal.SIGKILL)
-        for process in self.processes.values():
-            process.terminate()
+        for name, process in self.processes.items():
+            # a slurmd asked to end waits for jobs that are no more
+            process.send_signal(signal.SIGKILL if name in NODES else signal.SIGTERM)
         for process in self.processes.values():
             try:
-                process.wait(5)
+                process.wait(2)  # slurmctld takes five to say farewell to nodes that are gone
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(5)
