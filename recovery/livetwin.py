@@ -15,7 +15,7 @@ from twin.ensemble import make_state
 from twin.state import State
 from twin.sync.activity import Activity, set_told
 from twin.sync.events import adopt_events
-from twin.sync.follow import adopt_jobs, adopt_nodes
+from twin.sync.follow import adopt_jobs, adopt_nodes, strayed
 from twin.sync.nodestates import adopt_up
 from twin.sync.synchronise import Synchroniser
 from twin.telemetry.store import Batch, Event
@@ -72,11 +72,11 @@ class LiveTwin:
             self._nodes_ms = now_ms
 
     def _watch(self, scheduler: Watched, now_ms: int) -> None:
-        """Take jobs where they changed, what they use, and the states of nodes."""
+        """Take jobs where they changed or the twin went its own way, what they use, and the states of nodes."""
         if now_ms - self._jobs_ms < scheduler.look_ms:
             return
         version, seen = scheduler.version(), scheduler.observe()
-        if version != self._jobs_version:
+        if version != self._jobs_version or strayed(self.state, seen):
             self.engine = Engine(adopt_jobs(self.state, self.site, seen), self.site, drivers=self.drivers)
             self.activity.apply(self.engine.derived, now_ms)
         set_told(self.engine.derived, {job.id: job.activity_frac for job in seen})

@@ -471,6 +471,21 @@ def test_a_job_ends_at_its_time_limit() -> None:
     assert (twin.state.job_phase == 6).all()
 
 
+def test_what_the_twin_starts_on_its_own_is_taken_back() -> None:
+    waits = old(job_state="PENDING", state_reason="Resources", nodes="", node_count=1, cpus=64)
+    twin, port = live(waits)
+    twin.state.dispatch_due[...] = True  # as after a job that ended at its limit
+    twin.advance(T0_MS + 60_000)
+    assert (twin.state.job_phase == 2).any(), "there is room in the twin"
+    port._now_ms.ms += 60_000  # type: ignore[attr-defined]
+    twin.follow(port, T0_MS + 60_000)
+    assert (twin.state.job_phase == 1).all(), "but Slurm has not started it"
+    engine = twin.engine
+    port._now_ms.ms += 15_000  # type: ignore[attr-defined]
+    twin.follow(port, T0_MS + 75_000)
+    assert twin.engine is engine
+
+
 def test_nodes_that_are_down_are_off_until_slurm_says_otherwise() -> None:
     twin, port = live(state={"n03": ["DOWN"], "n04": ["IDLE", "DRAIN"]})
     s = twin.state

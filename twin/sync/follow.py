@@ -123,6 +123,18 @@ def _place(s: State, j: int, v: Any, index: dict[str, int], slot: int) -> None:
     s.slot_node[:, slot : slot + len(nodes)] = nodes
 
 
+PHASES = {"queued": J.WAITING, "held": J.HELD, "running": J.RUNNING, "draining": J.RUNNING}
+
+
+def strayed(state: State, seen: Sequence[Any]) -> bool:
+    """Tell whether a member has a job elsewhere in its life than the scheduler: started, ended or lost on its own."""
+    expected = {v.id: PHASES.get(v.phase) for v in seen}
+    wanted = [expected.get(name) for name in state.jobs.ids]
+    if None in wanted or len(wanted) != len(seen):
+        return True
+    return bool((state.job_phase != np.array(wanted, dtype=np.int8)[None, :]).any())
+
+
 def adopt_nodes(state: State, site: Site, seen: Sequence[Any]) -> None:
     """Take cordons and caps as the scheduler shows them, in place."""
     index = {name: i for i, name in enumerate(site.node_ids)}
