@@ -37,8 +37,8 @@ class JobView:
     """One job as the scheduler sees it; a larger priority is more important, a moving job still holds its old nodes.
 
     What a scheduler does not say is None and taken from the job's class: nodes wanted, share of each node, accelerators
-    and state in all, checkpoint interval and restart time [s], when it arrived and last started, work not saved [s],
-    the longest it may go on [s], what it uses of its share as measured.
+    and state in all, checkpoint interval and restart time [s], when it arrived and last started (-1: never), work not
+    saved [s], the longest it may go on [s], what it uses of its share as measured.
     """
 
     id: str

@@ -23,6 +23,7 @@ from scheduler.slurm_nodes import SlurmNode, nodes_of
 from scheduler.slurm_profile import Use
 
 LOOK_MS = 15_000
+NEVER_BEGUN_MS = -1
 READ_ONLY = "Slurm is only read: use scontrol, scancel or sbatch, or run with another scheduler"
 
 
@@ -174,8 +175,8 @@ class SlurmScheduler:
     def _view(self, job: SlurmJob, now_ms: int, used: Mapping[str, float]) -> JobView:
         kind = class_of(job.words, job.gpus, self._classes)
         rows = [row for row in map(self._names.row, job.nodes) if row is not None]
-        started_ms = job.start_s * 1000 if job.start_s is not None and job.phase == "running" else None
-        run_s = max(now_ms - started_ms, 0) / 1000.0 if started_ms is not None else 0.0
+        started_ms = job.start_s * 1000 if job.start_s is not None and job.phase == "running" else NEVER_BEGUN_MS
+        run_s = max(now_ms - started_ms, 0) / 1000.0 if started_ms >= 0 else 0.0
         every_s = job_class(kind).checkpoint_interval_s
         return JobView(
             job.id,
