@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping as Table
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from twin.telemetry.store import Batch, Event, Refusal, names_array
 BAD_TIME, BAD_VALUE = "unreadable_time", "unreadable_value"
 BUILTIN = "builtin:"
 FOLDER = "mappings"
+SHIPPED = ("telegraf", "dcgm", "node_exporter")
 
 # Series remembered with their meaning; beyond it they are looked up anew, so that a flood of names takes no memory.
 MOST_REMEMBERED = 1_000_000
@@ -168,6 +170,12 @@ def load_mapping(path: str | Path | None, kind_of: Table[str, str] | None = None
     return Mapping(read, kind_of, file.name)
 
 
+@cache
+def load_shipped() -> Mapping:
+    """All shipped rules of sources as one mapping, to compare others with."""
+    return Mapping(MappingFile(include=tuple(BUILTIN + stem for stem in SHIPPED)))
+
+
 def _builtin(stem: str) -> MappingFile:
     """Shipped rules by name."""
     file = shipped(FOLDER, stem)
@@ -176,7 +184,7 @@ def _builtin(stem: str) -> MappingFile:
 
 def _include_faults(read: MappingFile) -> list[Fault]:
     """Shipped rules that do not exist."""
-    known = sorted(BUILTIN + path.stem for path in shipped(FOLDER, "telegraf").parent.glob("*.toml"))
+    known = [BUILTIN + stem for stem in SHIPPED]
     return [
         Fault(f"include[{n}]", f"'{name}'", f"one of {' '.join(known)}", did_you_mean(name, known))
         for n, name in enumerate(read.include)

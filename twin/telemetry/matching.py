@@ -31,6 +31,7 @@ class Meaning:
     counter: bool = False
     combine: str | None = None
     rule: str = ""
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Matcher:
         values = () if isinstance(rule.drop, bool) else rule.drop
         return Meaning(
             component, channel, scale, offset, values, False, self._words, self._numbers, rule.counter, rule.combine,
-            self.name,
+            self.name, rule.unit or "",
         )  # fmt: skip
 
     def happening(self, series: Series, name: str) -> Happening | None:

@@ -1,0 +1,31 @@
+"""`foretwin map suggest`: rules for series that no rule takes, to be looked at and copied by a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from plant.site import load_site
+from twin.telemetry.mapping import load_mapping
+from twin.telemetry.suggesting import suggest
+from verbs.mapfiles import read_files
+
+
+def run(files: Sequence[str], mapping: str | None, site: str | None) -> dict[str, Any]:
+    """Return the results of the verb: proposals, the surest first; nothing is written."""
+    stage = None if site is None else load_site(site)
+    kind_of = None if stage is None else {c: kind for kind in stage.kinds for c in stage.components(kind)}
+    names = load_mapping(mapping, kind_of)
+    samples, _ = read_files(files, names)
+    unmatched = names.translate(samples).unmatched
+    found = suggest(list(unmatched), kind_of)
+    return {
+        "ok": True,
+        "unmatched": len(unmatched),
+        "proposed_for": sum(one.series for one in found),
+        "items": [
+            {"channel": one.channel, "series": one.series, "alike_frac": one.alike_frac, "toml": one.toml}
+            for one in found
+        ],
+        "toml": "\n".join(f"# {one.alike_frac:.0%} alike, {one.series} series\n{one.toml}" for one in found),
+    }

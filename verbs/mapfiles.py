@@ -1,0 +1,56 @@
+"""Files of samples for the verbs of `foretwin map`: line protocol, CSV and Parquet, by their ending."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from plant.errors import ConfigError, TelemetryError
+from twin.telemetry import lineprotocol
+from twin.telemetry.mapping import Mapping
+from twin.telemetry.samples import NO_TIME_MS, Read, Samples, joined
+from verbs.ingest import read_long
+
+LINES = (".lp", ".line", ".lines", ".influx")
+SPAN = re.compile(r"(\d+(?:\.\d+)?)(s|min|h|d)")
+MS = {"s": 1_000.0, "min": 60_000.0, "h": 3_600_000.0, "d": 86_400_000.0}
+
+
+def read_files(files: Sequence[str], names: Mapping) -> tuple[Samples, int]:
+    """The samples of all files, and how many rows could not be read. Raises TelemetryError."""
+    reads = [_read(Path(file), names) for file in files]
+    return joined(reads).samples, sum(len(read.bad) for read in reads)
+
+
+def _read(path: Path, names: Mapping) -> Read:
+    if path.suffix not in LINES:
+        return Read(read_long(path, names))
+    try:
+        return lineprotocol.read(path.read_bytes())
+    except OSError as error:
+        raise TelemetryError(str(path), error.strerror or str(error), "a file", "correct the path") from None
+
+
+def since(samples: Samples, text: str) -> Samples:
+    """What is no older than a span before the newest sample, or than an instant; raises ConfigError."""
+    if not text or not len(samples):
+        return samples
+    newest = int(samples.time_ms.max())
+    span = SPAN.fullmatch(text)
+    if span:
+        start = newest - round(float(span.group(1)) * MS[span.group(2)])
+    else:
+        try:
+            at = datetime.fromisoformat(text)
+        except ValueError:
+            cure = "for example 1h, 30min, 7d or 2022-12-18T00:30:00Z"
+            raise ConfigError("--since", f"'{text}'", "a span or an ISO instant", cure) from None
+        start = round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+    keep = np.flatnonzero((samples.time_ms >= start) | (samples.time_ms == NO_TIME_MS))
+    new_row = {int(old): new for new, old in enumerate(keep.tolist())}
+    text_ = {new_row[row]: word for row, word in samples.text.items() if row in new_row}
+    return Samples(samples.series, samples.which[keep], samples.time_ms[keep], samples.value[keep], text_)
