@@ -10,11 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from plant.errors import ConfigError
-from verbs import door_bench, door_chaos, door_data, door_loop, door_site, door_state, front
+from verbs import door_bench, door_chaos, door_data, door_loop, door_map, door_site, door_state, front
 
 NAME = "foretwin"
 WIDTH = 100  # of the help: the same in every terminal, and in docs/cli.md
-DOORS = (door_loop, door_data, door_state, door_site, door_bench, door_chaos)
+DOORS = (door_loop, door_data, door_map, door_state, door_site, door_bench, door_chaos)
 
 # Processes share the cores by themselves (site, worker, rehearsals): threads of BLAS that wait for each other in a loop
 # took half of the demo's CPU time. Whoever sets the variable is heard; numpy and torch read it when they are imported.

@@ -31,7 +31,8 @@ from verbs import door_loop, envelope, front  # noqa: E402
 
 VERBS = (
     "demo", "run", "replay", "rehearse", "approve", "reject", "pause", "resume", "ingest", "train", "score",
-    "evaluate sync", "evaluate emulated", "site check", "site explain", "site import", "incidents list",
+    "map check", "map suggest", "map explain", "evaluate sync", "evaluate emulated", "site check", "site explain",
+    "site import", "incidents list",
     "incidents show", "incidents check",
     "ledger verify", "doctor", "bench twin", "bench fork", "bench rehearse", "bench reliability",
     "bench network", "bench growth", "bench ingest", "chaos telemetry", "jobs import", "export", "backup", "restore",

@@ -55,7 +55,7 @@ def check(
     now_ms = int(datetime.now(UTC).timestamp() * 1000)
 
     def work(verb: Any) -> Any:
-        return verb.run(files, mapping, site, now_ms, since, min_coverage)
+        return verb.run(files, mapping, site, now_ms, since, min_coverage, every_series=json)
 
     ask = Ask("map check", inputs, seed, json, debug)
     return front.run(ask, "verbs.map_check", work, warm=("pyarrow.csv", "pyarrow.parquet"))
@@ -76,8 +76,15 @@ def suggest(
       foretwin map suggest telegraf.lp --mapping site.toml --site hall
     """
     ask = Ask("map suggest", {"files": files, "mapping": mapping, "site": site}, seed, json, debug)
-    warm = ("pyarrow.csv", "pyarrow.parquet")
-    return front.run(ask, "verbs.map_suggest", lambda verb: verb.run(files, mapping, site), warm=warm)
+
+    def work(verb: Any) -> Any:
+        results = verb.run(files, mapping, site)
+        if json:
+            return results
+        typer.echo(verb.as_text(results))  # plain, to be copied into a mapping file
+        return {key: value for key, value in results.items() if key != "items"}
+
+    return front.run(ask, "verbs.map_suggest", work, warm=("pyarrow.csv", "pyarrow.parquet"))
 
 
 def explain(

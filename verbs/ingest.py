@@ -10,19 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from plant.errors import TelemetryError
 from plant.site import Site, load_site
-from twin.telemetry import lineprotocol
 from twin.telemetry.admit import Gate
-from twin.telemetry.mapping import Mapping, Translated, load_mapping
+from twin.telemetry.mapping import Translated, load_mapping
 from twin.telemetry.matching import name_of
-from twin.telemetry.samples import Read
 from twin.telemetry.store import Batch, Store
-from twin.telemetry.tables import read_table, samples_of, words_of
+from verbs.mapfiles import read_file
 
 BLOCK = 50_000
 LISTED = 20
-LINES = (".lp", ".line", ".lines", ".influx")
 
 
 def run(
@@ -41,7 +37,7 @@ def run(
     stage = None if site is None else load_site(site)
     kind_of = None if stage is None else {c: kind for kind in stage.kinds for c in stage.components(kind)}
     names = load_mapping(mapping, kind_of)
-    read = _read(Path(file), names)
+    read = read_file(Path(file), names)
     meant = names.translate(read.samples)
     gate = Gate(kind_of)
     store = open_store(stage)
@@ -52,17 +48,6 @@ def run(
         store.close()
     unmatched = [name_of(series) for series in list(meant.unmatched)[:LISTED]]
     return {**counts, "dropped": meant.dropped, "unmatched": unmatched, "mapping": mapping, "path": file}
-
-
-def _read(path: Path, names: Mapping) -> Read:
-    """The samples of a file by its ending; TelemetryError says what is wrong with it."""
-    if path.suffix in LINES:
-        try:
-            return lineprotocol.read(path.read_bytes())
-        except OSError as error:
-            raise TelemetryError(str(path), error.strerror or str(error), "a file", "correct the path") from None
-    table = read_table(path, words_of(list(names.sources.values()) or [names.source]))
-    return Read(samples_of(table, names.source_of(path.stem, table.column_names), path.stem))
 
 
 def _write(

@@ -22,11 +22,13 @@ def run(
     now_ms: int,
     start: str = "",
     min_coverage_frac: float = 0.95,
+    *,
+    every_series: bool = True,
 ) -> dict[str, Any]:
     """Return the results of the verb; raises TelemetryError, ConfigError or SiteFileError.
 
     `ok` is false below min_coverage_frac, and where a unit or a clock is probably wrong, two series share a place, or a
-    rule gives a component that the site does not have.
+    rule gives a component that the site does not have. every_series: with a row for each.
     """
     stage = None if site is None else load_site(site)
     kind_of = None if stage is None else {c: kind for kind in stage.kinds for c in stage.components(kind)}
@@ -49,8 +51,7 @@ def run(
         "duplicates": [{"place": place, "series": names} for place, names in found.duplicates.items()],
         "unknown_components": [{"component": name, "series": n} for name, n in list(found.unknown.items())[:20]],
         "channels": _channels(found.placed),
-        "readings": [_row(one) for one in found.placed[:SHOWN]],
-    }
+    } | ({"readings": [_row(one) for one in found.placed[:SHOWN]]} if every_series else {})
 
 
 def _row(one: Placed) -> dict[str, Any]:

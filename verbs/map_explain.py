@@ -47,9 +47,8 @@ def _item(samples: Samples, n: int, names: Mapping, kind_of: dict[str, str]) -> 
     series = samples.series[n]
     rows = np.flatnonzero(samples.which == n)
     meaning, happening = names.meaning(series), names.happening(series)
-    row: dict[str, Any] = {"name": str(series), "matched_as": name_of(series)}
+    row: dict[str, Any] = {"matched_as": name_of(series)}
     row["rule"] = meaning.rule if meaning else "events" if happening else None
-    row["near"] = [] if row["rule"] else _near(names, series)
     if meaning is not None and not meaning.drop_all:
         unit = UNITS.get(meaning.channel, "")
         value = float(samples.value[rows[-1]])
@@ -69,7 +68,8 @@ def _item(samples: Samples, n: int, names: Mapping, kind_of: dict[str, str]) -> 
         row["left_out"] = True
     if happening is not None and happening.rule.event is not None:
         row["event"] = f"{happening.component} {happening.rule.event.type} {happening.code}"
-    return row if row["rule"] else row | {"rule_reason": "no rule takes it"}
+    row |= {"series": [{"name": str(series)}]}
+    return row if row["rule"] else row | {"rule_reason": "no rule takes it", "near": _near(names, series)}
 
 
 def _after(samples: Samples, row: int, meaning: Any) -> float | None:

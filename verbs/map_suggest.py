@@ -27,5 +27,11 @@ def run(files: Sequence[str], mapping: str | None, site: str | None) -> dict[str
             {"channel": one.channel, "series": one.series, "alike_frac": one.alike_frac, "toml": one.toml}
             for one in found
         ],
-        "toml": "\n".join(f"# {one.alike_frac:.0%} alike, {one.series} series\n{one.toml}" for one in found),
     }
+
+
+def as_text(results: dict[str, Any]) -> str:
+    """The proposals as a mapping file holds them, each with how sure it is."""
+    rules = [f"# {one['channel']}, {one['alike_frac']:.0%} alike, {one['series']} series\n{one['toml']}"
+             for one in results["items"]]  # fmt: skip
+    return "\n".join(rules)

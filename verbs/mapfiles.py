@@ -1,4 +1,4 @@
-"""Files of samples for the verbs of `foretwin map`: line protocol, CSV and Parquet, by their ending."""
+"""Files of samples: line protocol, CSV and Parquet tables, told apart by their ending."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from plant.errors import ConfigError, TelemetryError
 from twin.telemetry import lineprotocol
 from twin.telemetry.mapping import Mapping
 from twin.telemetry.samples import NO_TIME_MS, Read, Samples, joined
-from verbs.ingest import read_long
+from twin.telemetry.tables import read_table, samples_of, words_of
 
 LINES = (".lp", ".line", ".lines", ".influx")
 SPAN = re.compile(r"(\d+(?:\.\d+)?)(s|min|h|d)")
@@ -22,17 +22,19 @@ MS = {"s": 1_000.0, "min": 60_000.0, "h": 3_600_000.0, "d": 86_400_000.0}
 
 def read_files(files: Sequence[str], names: Mapping) -> tuple[Samples, int]:
     """The samples of all files, and how many rows could not be read. Raises TelemetryError."""
-    reads = [_read(Path(file), names) for file in files]
+    reads = [read_file(Path(file), names) for file in files]
     return joined(reads).samples, sum(len(read.bad) for read in reads)
 
 
-def _read(path: Path, names: Mapping) -> Read:
-    if path.suffix not in LINES:
-        return Read(read_long(path, names))
-    try:
-        return lineprotocol.read(path.read_bytes())
-    except OSError as error:
-        raise TelemetryError(str(path), error.strerror or str(error), "a file", "correct the path") from None
+def read_file(path: Path, names: Mapping) -> Read:
+    """The samples of a file by its ending; TelemetryError says what is wrong with it."""
+    if path.suffix in LINES:
+        try:
+            return lineprotocol.read(path.read_bytes())
+        except OSError as error:
+            raise TelemetryError(str(path), error.strerror or str(error), "a file", "correct the path") from None
+    table = read_table(path, words_of(list(names.sources.values()) or [names.source]))
+    return Read(samples_of(table, names.source_of(path.stem, table.column_names), path.stem))
 
 
 def since(samples: Samples, text: str) -> Samples:

@@ -34,8 +34,10 @@ class Finding:
     witness: str
 
     def as_dict(self) -> dict[str, object]:
-        """Its parts by name."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        """Its parts by name, what a person reads first in front; the rest stands in `where`."""
+        first = ("channel", "found", "looks_like", "cure", "series", "of")
+        rest = ("rule", "example", "why", "witness")
+        return {name: getattr(self, name) for name in first} | {"where": [{name: getattr(self, name) for name in rest}]}
 
 
 def disagreements(medians: Medians, site: Site | None) -> list[Finding]:

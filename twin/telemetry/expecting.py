@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from plant.channels import CHANNELS
+from plant.errors import SiteFileError
 from plant.site import Site
 
 # Power that a machine draws while it is off: its management controller and its supplies at rest.
@@ -61,7 +62,7 @@ class Expected:
         if rating is not None and self._site is not None:
             try:
                 band = rating(self._site, self._site.index(kind, component))
-            except (KeyError, IndexError):
+            except SiteFileError:  # no component of this site
                 return self._typical.get((kind, channel))
             if np.isfinite([band.low, band.high]).all() and band.high > band.low:
                 return band
@@ -70,7 +71,7 @@ class Expected:
 
 def _quiet(unit: str) -> float:
     """What counts as nothing where nothing is rated."""
-    return {"kW": 0.002, "s": 1.0, "rpm": 60.0, "A": 0.05, "V": 1.0, "Hz": 1.0, "kPa": 0.001, "L/min": 0.5}.get(
+    return {"kW": 0.002, "s": 1.0, "rpm": 1.0, "A": 0.05, "V": 1.0, "Hz": 1.0, "kPa": 0.001, "L/min": 0.5}.get(
         unit, 0.0
     )
 
@@ -129,9 +130,8 @@ def _ups_kw(site: Site, u: int) -> Band:
 def _ups_runtime(site: Site, u: int) -> Band:
     """From full load to a fiftieth of it, with room for what a UPS guesses."""
     full_s = 3600.0 * float(site.ups_battery_kwh[u]) / max(float(site.ups_rated_kw[u]), 1e-9)
-    return Band(
-        min(60.0, full_s / 3), max(14_400.0, 50.0 * full_s), 1.0, f"a battery that lasts {full_s:.3g} s at full load"
-    )
+    said = f"a battery that lasts {full_s:.3g} s at full load"
+    return Band(min(60.0, full_s / 3), max(14_400.0, 50.0 * full_s), 1.0, said=said)
 
 
 def _battery_v(site: Site, u: int) -> Band:

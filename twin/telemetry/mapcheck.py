@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping as Table
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from twin.telemetry.unitnames import by_name
 
 Floats = NDArray[np.float64]
 LISTED = 20
+TURNS = 3
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,12 @@ class Placed:
     meaning: Meaning
     kind: str
     raw: Floats
-    beat: Beat
+    time_ms: NDArray[np.int64]
+
+    @property
+    def beat(self) -> Beat:
+        """How often it comes."""
+        return beat_of(self.time_ms)
 
     @property
     def unit(self) -> str:
@@ -106,9 +113,8 @@ def _placed(samples: Samples, mapping: Mapping, kind_of: Table[str, str]) -> lis
             which = np.zeros(len(rows), dtype=np.int64)
             _, at, raw = Counters().rates([samples.series[n]], [meaning], which, at, raw)
         keep = np.isfinite(raw) & ~np.isin(raw, meaning.drop)
-        beat = beat_of(samples.time_ms[rows][samples.time_ms[rows] != NO_TIME_MS])
-        kind = kind_of.get(meaning.component, "")
-        found.append(Placed(samples.series[n], meaning, kind, raw[keep], beat))
+        kind, times = kind_of.get(meaning.component, ""), samples.time_ms[rows]
+        found.append(Placed(samples.series[n], meaning, kind, raw[keep], np.unique(times[times != NO_TIME_MS])))
     return found
 
 
@@ -125,12 +131,27 @@ def _out_of_range(placed: list[Placed]) -> dict[str, float]:
 
 
 def _duplicates(placed: list[Placed]) -> dict[str, list[str]]:
-    """Places that several series are given to without being combined."""
-    owners: dict[str, list[str]] = defaultdict(list)
+    """Places that several series are given to at the same time without being combined."""
+    owners: dict[str, list[Placed]] = defaultdict(list)
     for one in placed:
         if not one.meaning.combine:
-            owners[f"{one.meaning.component}/{one.meaning.channel}"].append(str(one.series))
-    return {place: names for place, names in sorted(owners.items()) if len(names) > 1}
+            owners[f"{one.meaning.component}/{one.meaning.channel}"].append(one)
+    several = {place: group for place, group in sorted(owners.items()) if len(group) > 1}
+    return {place: [str(one.series) for one in group] for place, group in several.items() if _at_once(group)}
+
+
+def _at_once(group: list[Placed]) -> bool:
+    """Whether two series speak at one instant, or take turns; a tag that changed once ends one and begins the next."""
+    order = sorted(group, key=lambda one: int(one.time_ms[0]) if len(one.time_ms) else 0)
+    return any(_turns(one.time_ms, other.time_ms) for one, other in pairwise(order))
+
+
+def _turns(one: NDArray[np.int64], other: NDArray[np.int64]) -> bool:
+    if not len(one) or not len(other):
+        return False
+    start, end = max(one[0], other[0]), min(one[-1], other[-1])
+    inside = min(int(((times >= start) & (times <= end)).sum()) for times in (one, other))
+    return inside >= TURNS or len(np.intersect1d(one, other)) > 0
 
 
 def _medians(placed: list[Placed]) -> dict[tuple[str, str, str], float]:

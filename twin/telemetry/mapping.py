@@ -95,6 +95,11 @@ class Mapping:
         """What the events of a series are; None where no rule makes any."""
         return self._looked_up(series)[1]
 
+    def rule_of(self, series: Series) -> Matcher | None:
+        """The rule that takes a series by its name and tags, whatever component it gives."""
+        name = name_of(series)
+        return next((m for m in self._readings if m.fits(name) and m.words(series, name) is not None), None)
+
     def translate(self, samples: Samples) -> Translated:
         """Readings, events and refusals of samples; keeps counters, sums and last codes for the next call."""
         if not len(samples):

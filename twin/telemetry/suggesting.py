@@ -16,6 +16,8 @@ from twin.telemetry.samples import Series
 from twin.telemetry.unitnames import unit_in_name
 
 LEAST_ALIKE = 0.34
+# a limit of the maker is no reading
+LIMITS = frozenset({"threshold", "crit", "critical", "fatal", "max", "min", "limit", "nominal", "capacity", "rated"})
 _STEPS = re.compile(r"[^A-Za-z]+|(?<=[a-z])(?=[A-Z])")
 _ALIKE = {
     "temp": "temperature", "temps": "temperature", "celsius": "temperature", "c": "temperature", "watts": "power",
@@ -57,9 +59,11 @@ def _proposal(match: str, group: Sequence[Series], hosts: Hosts, kind_of: Table[
     tags = dict(one.tags)
     words = _words(f"{one.measurement} {one.field} {tags.get('name', '')} {tags.get('sensor', '')}")
     kinds = set(kind_of.values()) if kind_of else {row.kind for row in CHANNELS}
-    rated = [(_alike(words, row), row) for row in CHANNELS if row.kind in kinds]
-    alike, row = max(rated, key=lambda pair: pair[0])
-    if alike < LEAST_ALIKE:
+    here = {kind for kind in kinds if any((kind_of or {}).get(hosts.join(kind, word)) == kind for _, word in one.tags)}
+    rated = [(_alike(words, row), row.kind in here, row) for row in CHANNELS if row.kind in kinds]
+    # of channels that are called alike, the one whose component the tags name
+    alike, _, row = max(rated, key=lambda each: (each[0] + 0.2 * each[1], each[0]))
+    if alike < LEAST_ALIKE or words & LIMITS:
         return None
     unit = unit_in_name(one)
     lines = ["[[rule]]", f"match = {_quoted(match)}"]

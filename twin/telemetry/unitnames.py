@@ -11,6 +11,7 @@ import numpy as np
 
 from twin.telemetry.conversions import canonical, conversion, per_second
 from twin.telemetry.mapping import Mapping
+from twin.telemetry.mappingfile import line_of
 from twin.telemetry.matching import Meaning
 from twin.telemetry.samples import Series
 from twin.telemetry.unitcheck import Doubt, Line, Numbers, inside_frac
@@ -46,10 +47,10 @@ def by_name(
     n: int, series: Series, meaning: Meaning, numbers: Numbers, line: Line, shipped: Mapping
 ) -> tuple[Doubt, str] | None:
     """What a shipped rule, or a name that carries a unit, says against the mapping of series n; and which of them."""
-    known = shipped.meaning(series)
-    if known is not None and known.channel == meaning.channel and known.counter == meaning.counter:
-        theirs, unit = (known.scale, known.offset), known.unit or line.unit
-        why, witness = f"the shipped rule {known.rule} reads it so", "shipped rule"
+    known = shipped.rule_of(series)
+    if known is not None and known.rule.channel == meaning.channel and known.rule.counter == meaning.counter:
+        theirs, unit = line_of(known.rule, line.unit), known.rule.unit or line.unit
+        why, witness = f"the shipped rule {known.name} reads it so", "shipped rule"
     else:
         named = unit_in_name(series)
         way = None if named is None else conversion(per_second(named) if meaning.counter else named, line.unit)
