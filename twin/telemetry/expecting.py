@@ -150,6 +150,14 @@ def _chiller_kw(site: Site, k: int) -> Band:
     return _power(0.03 * full, 4.0 * full, 0.003 * full, f"a chiller that draws {full:.3g} kW at full load")
 
 
+def _unit_kw(site: Site, c: int) -> Band:
+    """Fans by the cube of their speed, and the compressor of a unit that has one."""
+    fan, capacity = float(site.unit_fan_kw[c]), float(site.cooling.unit_capacity_kw[c])
+    taken = capacity / max(float(site.cooling.unit_cop[c]), 0.5) if site.cooling.unit_dx[c] else 0.0
+    full = fan + (taken if np.isfinite(taken) else 3.0 * fan)
+    return _power(0.01 * fan, 1.6 * full, 0.001 * fan, f"a cooling unit that draws {full:.3g} kW at full speed")
+
+
 def _air(supply_c: float, down_k: float, up_k: float) -> Band:
     return Band(supply_c - down_k, supply_c + up_k, said=f"air supplied at {supply_c:g} C")
 
@@ -199,6 +207,7 @@ _RATINGS: tuple[tuple[tuple[str, str], Callable[[Site, int], Band]], ...] = (
     (("ups", "battery_v"), _battery_v),
     (("feed", "power_kw"), _feed_kw),
     (("chiller", "power_kw"), _chiller_kw),
+    (("cooling_unit", "power_kw"), _unit_kw),
     (("region", "outdoor_c"), _outdoor),
     (("hall", "supply_c"), _hall_air(12.0, 18.0)),
     (("hall", "hot_c"), _hall_air(5.0, 38.0)),

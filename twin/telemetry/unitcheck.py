@@ -75,6 +75,8 @@ def doubts(group: Sequence[Numbers], line: Line) -> list[Doubt]:
         judged = [judge(n, one, line) for n, one in enumerate(group) if len(one.raw)]
         return [one for one in judged if one is not None]
     left = [n for n, one in enumerate(group) if _strange(one, line)]
+    if line.unit == "rpm" and _slow(group, left):
+        return [_percent_for_speed(group, left, line)]
     found: list[Doubt] = []
     for _ in range(ROUNDS):
         best = _best(group, left, line)
@@ -82,7 +84,7 @@ def doubts(group: Sequence[Numbers], line: Line) -> list[Doubt]:
             break
         found.append(best)
         left = [n for n in left if n not in best.which]
-    return found + ([_percent_for_speed(group, left, line)] if line.unit == "rpm" and _slow(group, left) else [])
+    return found
 
 
 def inside_frac(raw: Floats, scale: float, offset: float, unit: str, band: Band) -> float:
