@@ -52,9 +52,13 @@ class Group:
 
 
 def _loop_return_c(d: Derived) -> Array:
-    """Water returns warmer by heat over nominal flow; nominal flow carries design heat at 6 K."""
-    s = d.state
-    design = np.array([max(d.site.hall_design_kw[h].sum(), 1.0) for h in d.layout.loop_halls])
+    """Water returns warmer by heat over nominal flow; nominal flow carries the halls' design heat at 6 K.
+
+    A loop that serves racks through coolant units and no hall has the nominal flow of its plant.
+    """
+    s, flow = d.state, d.site.cooling.loop_flow_kw_per_k
+    design = np.array([d.site.hall_design_kw[h].sum() for h in d.layout.loop_halls])
+    design = np.where(design > 0.0, design, np.maximum(6.0 * flow, 1.0))
     return np.asarray(s.loop_supply_c[0] + 6.0 * s.loop_heat_kw[0] / design)
 
 
