@@ -12,9 +12,10 @@ import numpy as np
 
 from plant.site import Site, load_site
 from twin.telemetry.admit import Gate
-from twin.telemetry.mapping import Translated, load_mapping
+from twin.telemetry.mapping import Mapping, Translated, load_mapping
 from twin.telemetry.matching import name_of
-from twin.telemetry.store import Batch, Store
+from twin.telemetry.samples import Samples, Series
+from twin.telemetry.store import REFUSALS_KEPT, Batch, Refusal, Store
 from verbs.mapfiles import read_file
 
 BLOCK = 50_000
@@ -43,11 +44,41 @@ def run(
     store = open_store(stage)
     try:
         counts = _write(store, gate, meant, now_ms, told, len(read.bad))
+        store.refuse_all(_strangers(read.samples, meant, names))
         store.flush()
     finally:
         store.close()
     unmatched = [name_of(series) for series in list(meant.unmatched)[:LISTED]]
-    return {**counts, "dropped": meant.dropped, "unmatched": unmatched, "mapping": mapping, "path": file}
+    more = {"dropped": meant.dropped, "held": meant.held, "joined": meant.joined, "unmatched": unmatched}
+    reasons = Counter(counts["refused_by_reason"])
+    reasons.subtract({"unmatched_name": (wrong := _wrong_units(meant, names))})
+    reasons["wrong_unit"] += wrong
+    by_reason = {reason: n for reason, n in sorted(reasons.items()) if n}
+    return {**counts, "refused_by_reason": by_reason, **more, "mapping": mapping, "path": file}
+
+
+def _why_unmatched(series: Series, names: Mapping) -> str:
+    """A name nobody knows, or one whose unit is another than its rules ask for."""
+    name = name_of(series)
+    asked = any(m.fits(name) and "unit" in m.rule.when for m in names.matchers)
+    return "wrong_unit" if asked and "unit" in dict(series.tags) else "unmatched_name"
+
+
+def _wrong_units(meant: Translated, names: Mapping) -> int:
+    return sum(n for series, n in meant.unmatched.items() if _why_unmatched(series, names) == "wrong_unit")
+
+
+def _strangers(samples: Samples, meant: Translated, names: Mapping) -> list[Refusal]:
+    """Samples that no rule takes, as refusals with their reason, the last REFUSALS_KEPT."""
+    strange = np.array([series in meant.unmatched for series in samples.series], dtype=bool)
+    rows = np.flatnonzero(strange[samples.which])[-REFUSALS_KEPT:] if len(samples) else np.empty(0, int)
+    found = []
+    for row in rows.tolist():
+        series = samples.series[int(samples.which[row])]
+        component = dict(series.tags).get("component", series.measurement)
+        time_ms, value = max(int(samples.time_ms[row]), 0), float(samples.value[row])
+        found.append(Refusal(time_ms, component, series.field, value, _why_unmatched(series, names)))
+    return found
 
 
 def _write(

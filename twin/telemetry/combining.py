@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from plant.channels import CHANNELS
 from twin.telemetry.matching import Meaning
 from twin.telemetry.samples import Series
 
@@ -33,10 +34,11 @@ class Combiner:
     ) -> tuple[Ints, Ints, Floats, int]:
         """Samples (n,) with those to be combined made one per place and instant, behind the others; and how many wait.
 
-        A sum or a mean needs all its members; a hottest of some is corrected when the rest arrive.
+        A sum or a mean needs all its members; a hottest of some is corrected when the rest arrive. What no channel of
+        the name can be is left alone, to be refused by itself.
         """
         joint = np.array([meaning is not None and meaning.combine is not None for meaning in meanings], dtype=bool)
-        rows = np.flatnonzero(joint[which] & np.isfinite(value))
+        rows = np.flatnonzero(joint[which] & _possible(meanings, which, value))
         others = np.setdiff1d(np.arange(len(which)), rows, assume_unique=True)
         groups = self._grouped(series, meanings, which, time_ms, value, rows)
         out: list[tuple[int, int, float]] = []
@@ -77,3 +79,17 @@ class Combiner:
             if instant >= self._said.get(place, (-1, {}))[0]:
                 self._said[place] = (instant, said)
         return [(place, of, at, said) for (place, _), (of, at, said) in groups.items()]
+
+
+def _possible(meanings: Sequence[Meaning | None], which: Ints, value: Floats) -> NDArray[np.bool_]:
+    """Which numbers lie in the widest range of their channel's name, shape (n,)."""
+    bounds = [_RANGES.get(meaning.channel, _ALL) if meaning else _ALL for meaning in meanings]
+    low, high = np.array([low for low, _ in bounds])[which], np.array([high for _, high in bounds])[which]
+    return np.asarray(np.isfinite(value) & (value >= low) & (value <= high))
+
+
+_ALL = (-np.inf, np.inf)
+_RANGES = {
+    name: (min(row.low for row in rows), max(row.high for row in rows))
+    for name, rows in ((name, [row for row in CHANNELS if row.name == name]) for name in {row.name for row in CHANNELS})
+}

@@ -45,7 +45,7 @@ class Translated:
     """What samples mean: readings and events in order of the samples, refusals, and what nobody could place.
 
     unmatched: samples by series that no rule takes; dropped: samples a rule leaves out; held: samples that only open
-    the interval of a counter or wait for the rest of a sum.
+    the interval of a counter or wait for the rest of a sum; joined: samples that became one reading with others.
     """
 
     batch: Batch
@@ -54,6 +54,7 @@ class Translated:
     unmatched: dict[Series, int] = field(default_factory=dict)
     dropped: int = 0
     held: int = 0
+    joined: int = 0
 
 
 class Mapping:
@@ -114,14 +115,14 @@ class Mapping:
         kept = placed_ & ~dropped
         refused = _refusals(samples, meanings, kept & ~in_time, BAD_TIME)
         refused += _refusals(samples, meanings, kept & in_time & ~readable, BAD_VALUE)
-        batch, held = self._batch(samples, meanings, value, np.flatnonzero(kept & in_time & readable))
+        batch, held, joined = self._batch(samples, meanings, value, np.flatnonzero(kept & in_time & readable))
         unmatched = _unmatched(samples, ~placed_ & ~dropped & ~told)
-        return Translated(batch, events, refused, unmatched, int(dropped.sum()), held)
+        return Translated(batch, events, refused, unmatched, int(dropped.sum()), held, joined)
 
     def _batch(
         self, samples: Samples, meanings: Sequence[Meaning | None], value: NDArray[np.float64], rows: Rows
-    ) -> tuple[Batch, int]:
-        """Readings of the rows in our units, counters turned to rates and series combined; how many are held back."""
+    ) -> tuple[Batch, int, int]:
+        """Readings of the rows in our units, rates of counters, series combined; how many are held back and joined."""
         which, time_ms, value = samples.which[rows], samples.time_ms[rows], value[rows]
         before = len(rows)
         if any(m is not None and m.counter for m in meanings):
@@ -129,13 +130,14 @@ class Mapping:
         scale = np.array([m.scale if m else 1.0 for m in meanings])[which]
         offset = np.array([m.offset if m else 0.0 for m in meanings])[which]
         value = value * scale + offset
-        held = before - len(which)
+        held, known = before - len(which), len(which)
         if any(m is not None and m.combine for m in meanings):
             which, time_ms, value, waiting = self._combiner.joined(samples.series, meanings, which, time_ms, value)
             held += waiting
+            known -= waiting
         component = names_array([m.component if m else "" for m in meanings])[which]
         channel = names_array([m.channel if m else "" for m in meanings])[which]
-        return Batch(time_ms, component, channel, value), held
+        return Batch(time_ms, component, channel, value), held, known - len(which)
 
     def _looked_up(self, series: Series) -> tuple[Meaning | None, Happening | None]:
         known = self._known.get(series)

@@ -28,6 +28,8 @@ LOUD = 0.2
 # A share of time cannot exceed one for long: a tenth of the values above it is enough.
 OFTEN = 0.1
 SAME = 1e-6
+# A unit that makes numbers too small does so for every series of a rule; one in four at least.
+FEW = 0.25
 FASTEST_IS_ONE = 200.0
 # Temperatures of one kind swing between these from series to series and hour to hour [K].
 CALM_K, WILD_K = 0.25, 12.0
@@ -74,7 +76,7 @@ def doubts(group: Sequence[Numbers], line: Line) -> list[Doubt]:
         judge = _of_share if line.unit == "fraction" else _of_flag
         judged = [judge(n, one, line) for n, one in enumerate(group) if len(one.raw)]
         return [one for one in judged if one is not None]
-    left = [n for n, one in enumerate(group) if _strange(one, line)]
+    left = _together(group, [n for n, one in enumerate(group) if _strange(one, line)], line)
     if line.unit == "rpm" and _slow(group, left):
         return [_percent_for_speed(group, left, line)]
     found: list[Doubt] = []
@@ -111,6 +113,18 @@ def _strange(one: Numbers, line: Line) -> bool:
         return False
     telling = _telling(one, line)
     return len(telling) > 0 and inside_frac(telling, line.scale, line.offset, line.unit, one.band) <= 1.0 - MOSTLY
+
+
+def _together(group: Sequence[Numbers], strange: list[int], line: Line) -> list[int]:
+    """The strange ones without those that are merely small where most of their kind are not: those may be half off."""
+    small = [n for n in strange if _is_small(group[n], line)]
+    saying = sum(bool(np.any(one.raw)) for one in group)
+    return strange if len(small) >= FEW * saying else [n for n in strange if n not in small]
+
+
+def _is_small(one: Numbers, line: Line) -> bool:
+    band = one.band
+    return band is not None and band.quiet > 0.0 and float(np.median(_telling(one, line))) * line.scale < band.low
 
 
 def _telling(one: Numbers, line: Line) -> Floats:
