@@ -264,9 +264,9 @@ def test_a_last_code_is_an_event_when_it_changes(tmp_path):
         *rows,
     )
     assert [(one.time_ms - T0, one.component, one.type, one.code, one.text) for one in got.events] == [
-        (2000, "lab/a/r03/n09", "xid", "79", "gpu 3"),
-        (4000, "lab/a/r03/n09", "xid", "31", "gpu 3"),
-        (6000, "lab/a/r03/n09", "xid", "79", "gpu 3"),
+        (2000, "lab/a/r03/n09", "xid", "79:3", "gpu 3"),
+        (4000, "lab/a/r03/n09", "xid", "31:3", "gpu 3"),
+        (6000, "lab/a/r03/n09", "xid", "79:3", "gpu 3"),
     ]
     assert (len(got.batch), len(got.unmatched), got.refused) == (0, 0, [])
 
@@ -301,9 +301,9 @@ def test_one_series_may_give_a_reading_and_an_event(tmp_path):
     assert sorted(said) == sorted([
         (1000, "ups", "low_battery", "status_flags"),
         (1000, "ups", "on_battery", "status_flags"),
-        (1000, "alarm", "nc", "Inlet 21"),
-        (2000, "alarm", "cr", "Inlet 22"),
-        (3000, "alarm", "cleared", "Inlet 23"),
+        (1000, "alarm", "nc:Inlet", "Inlet 21"),
+        (2000, "alarm", "cr:Inlet", "Inlet 22"),
+        (3000, "alarm", "cleared:Inlet", "Inlet 23"),
     ])  # fmt: skip
     assert len(got.batch) == 4
 

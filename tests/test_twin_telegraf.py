@@ -134,8 +134,18 @@ def test_what_an_input_prints_becomes_what_we_mean(name):
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_what_happened_is_an_event_once(name):
-    rows = [f"{short(event.component)} {event.type} {event.code}" for event in read(name).events]
+    rows = [f"{short(event.component)} {event.type} {event.code.split(':')[0]}" for event in read(name).events]
     assert sorted(rows) == said(EVENTS[name])
+
+
+def test_events_say_what_they_are_about_and_any_store_takes_them():
+    from twin.telemetry.store import event_ok
+
+    events = [event for name in EXPECTED for event in read(name).events]
+    assert all(event_ok(event) for event in events)
+    assert {"79:gpu0", "nc:inlet_ambient", "uncorrectable:0_memory_read_uncorrectable_errors"} <= {
+        e.code for e in events
+    }
 
 
 def test_every_recorded_file_is_tested():

@@ -39,7 +39,7 @@ def run(
     kind_of = None if stage is None else {c: kind for kind in stage.kinds for c in stage.components(kind)}
     names = load_mapping(mapping, kind_of)
     read = read_file(Path(file), names)
-    meant = names.translate(read.samples)
+    meant = names.translate(read.samples, now_ms)
     gate = Gate(kind_of)
     store = open_store(stage)
     try:

@@ -30,15 +30,16 @@ class Combiner:
         self._said: dict[Place, tuple[int, dict[Series, float]]] = {}
 
     def joined(
-        self, series: Sequence[Series], meanings: Sequence[Meaning | None], which: Ints, time_ms: Ints, value: Floats
-    ) -> tuple[Ints, Ints, Floats, int]:
-        """Samples (n,) with those to be combined made one per place and instant, behind the others; and how many wait.
+        self, series: Sequence[Series], meanings: Sequence[Meaning | None], which: Ints, time_ms: Ints, value: Floats,
+        may: NDArray[np.bool_],
+    ) -> tuple[Ints, Ints, Floats, int]:  # fmt: skip
+        """Samples (n,) with those to be combined made one per place and instant, behind the others; and how many wait. `may` (n,): which may be combined at all.
 
         A sum or a mean needs all its members; a hottest of some is corrected when the rest arrive. What no channel of
         the name can be is left alone, to be refused by itself.
         """
         joint = np.array([meaning is not None and meaning.combine is not None for meaning in meanings], dtype=bool)
-        rows = np.flatnonzero(joint[which] & _possible(meanings, which, value))
+        rows = np.flatnonzero(joint[which] & may & _possible(meanings, which, value))
         others = np.setdiff1d(np.arange(len(which)), rows, assume_unique=True)
         groups = self._grouped(series, meanings, which, time_ms, value, rows)
         out: list[tuple[int, int, float]] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -13,6 +14,8 @@ from twin.telemetry.samples import NO_TIME_MS, Samples
 from twin.telemetry.store import Event
 
 State = str | float | frozenset[str]
+_NO_NAME = re.compile(r"[^A-Za-z0-9_\-./:@+#]+")
+LONGEST = 200
 
 
 class Happenings:
@@ -42,11 +45,11 @@ class Happenings:
         word = said if said is not None else f"{value:.15g}"
         for code in self._codes(of, rule, word, value):
             text = of.text.replace("{value}", word)
-            yield Event(time_ms, of.component, rule.type, rule.names.get(code, code), text)
+            yield Event(time_ms, of.component, rule.type, _said(rule.names.get(code, code), of.key), text)
 
     def _codes(self, of: Happening, rule: EventRule, word: str, value: float) -> list[str]:
         """Codes to tell of one sample."""
-        key = (of.component, rule.type, of.key)
+        key = (of.component, rule.type, f"{of.key} {of.code}" if rule.on == "rise" else of.key)
         if rule.bits:
             return self._risen(key, _flags(rule, value))
         code = of.code.replace("{value}", word)
@@ -66,6 +69,12 @@ class Happenings:
         before = self._last.get(key, frozenset())
         self._last[key] = now
         return sorted(now - (before if isinstance(before, frozenset) else frozenset()))
+
+
+def _said(code: str, key: str) -> str:
+    """The code of an event: with the thing it is about, so that two things at one instant are two events."""
+    plain = _NO_NAME.sub("_", f"{code}:{key}" if key.strip() else code).strip("_")
+    return plain[:LONGEST]
 
 
 def _flags(rule: EventRule, value: float) -> frozenset[str]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from plant.errors import ConfigError, Fault
 from plant.files import load_toml, shipped
 from plant.references import did_you_mean
+from twin.telemetry.admit import FUTURE_LIMIT_MS
 from twin.telemetry.combining import Combiner
 from twin.telemetry.counting import Counters
 from twin.telemetry.happenings import Happenings
@@ -26,7 +27,7 @@ from twin.telemetry.hosts import Hosts
 from twin.telemetry.mappingfile import MappingFile, Source, faults_of
 from twin.telemetry.matching import Happening, Matcher, Meaning, name_of
 from twin.telemetry.samples import NO_TIME_MS, Samples, Series
-from twin.telemetry.store import Batch, Event, Refusal, names_array
+from twin.telemetry.store import LATEST_MS, Batch, Event, Refusal, names_array
 
 BAD_TIME, BAD_VALUE = "unreadable_time", "unreadable_value"
 BUILTIN = "builtin:"
@@ -62,7 +63,7 @@ class Mapping:
 
     def __init__(self, read: MappingFile, kind_of: Table[str, str] | None = None, name: str = "") -> None:
         """Prepare the rules; `kind_of` (component id -> kind) lets the site's own names join hosts to components."""
-        self.sources = dict(read.source)
+        self.sources, self._kind_of = dict(read.source), kind_of
         hosts = Hosts(read.hosts, kind_of)
         rules = [(rule, rule.id or f"{name or 'rule'}[{n}]") for n, rule in enumerate(read.rule)]
         for included in read.include:
@@ -101,8 +102,12 @@ class Mapping:
         name = name_of(series)
         return next((m for m in self._readings if m.fits(name) and m.words(series, name) is not None), None)
 
-    def translate(self, samples: Samples) -> Translated:
-        """Readings, events and refusals of samples; keeps counters, sums and last codes for the next call."""
+    def translate(self, samples: Samples, now_ms: int | None = None) -> Translated:
+        """Readings, events and refusals of samples; keeps counters, sums and last codes for the next call.
+
+        now_ms (Unix): what is of the future then, or of a component that the site lacks, is not combined with others, so
+        that the gate refuses it sample by sample.
+        """
         if not len(samples):
             return Translated(Batch.empty())
         found = [self._looked_up(series) for series in samples.series]
@@ -115,12 +120,17 @@ class Mapping:
         kept = placed_ & ~dropped
         refused = _refusals(samples, meanings, kept & ~in_time, BAD_TIME)
         refused += _refusals(samples, meanings, kept & in_time & ~readable, BAD_VALUE)
-        batch, held, joined = self._batch(samples, meanings, value, np.flatnonzero(kept & in_time & readable))
+        batch, held, joined = self._batch(samples, meanings, value, np.flatnonzero(kept & in_time & readable), now_ms)
         unmatched = _unmatched(samples, ~placed_ & ~dropped & ~told)
         return Translated(batch, events, refused, unmatched, int(dropped.sum()), held, joined)
 
     def _batch(
-        self, samples: Samples, meanings: Sequence[Meaning | None], value: NDArray[np.float64], rows: Rows
+        self,
+        samples: Samples,
+        meanings: Sequence[Meaning | None],
+        value: NDArray[np.float64],
+        rows: Rows,
+        now_ms: int | None,
     ) -> tuple[Batch, int, int]:
         """Readings of the rows in our units, rates of counters, series combined; how many are held back and joined."""
         which, time_ms, value = samples.which[rows], samples.time_ms[rows], value[rows]
@@ -132,7 +142,9 @@ class Mapping:
         value = value * scale + offset
         held, known = before - len(which), len(which)
         if any(m is not None and m.combine for m in meanings):
-            which, time_ms, value, waiting = self._combiner.joined(samples.series, meanings, which, time_ms, value)
+            known_here = [m is not None and (self._kind_of is None or m.component in self._kind_of) for m in meanings]
+            may = np.array(known_here, dtype=bool)[which] & (time_ms <= _latest(now_ms))
+            which, time_ms, value, waiting = self._combiner.joined(samples.series, meanings, which, time_ms, value, may)
             held += waiting
             known -= waiting
         component = names_array([m.component if m else "" for m in meanings])[which]
@@ -197,6 +209,10 @@ def _include_faults(read: MappingFile) -> list[Fault]:
         for n, name in enumerate(read.include)
         if name not in known
     ]
+
+
+def _latest(now_ms: int | None) -> int:
+    return LATEST_MS if now_ms is None else now_ms + FUTURE_LIMIT_MS
 
 
 def _already_ours(series: Series) -> Meaning | None:

@@ -42,7 +42,7 @@ class EventRule(Part):
     type: str = words("type of the event, for example xid or alarm")
     code: str = words("template of the code; {value} is the number or word that stood there", "{value}")
     text: str | None = words("template of what is said with it", None)
-    key: str | None = words("template of what the last code is kept for, beside component and type", None)
+    key: str | None = words("template of the thing the last code is kept for; it is told behind the code", None)
     on: Literal["change", "rise", "every"] = Field(
         "change", description="change: when the code differs from the last; rise: when a count grew; every: each sample"
     )
