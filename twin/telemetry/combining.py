@@ -33,9 +33,9 @@ class Combiner:
         self, series: Sequence[Series], meanings: Sequence[Meaning | None], which: Ints, time_ms: Ints, value: Floats,
         may: NDArray[np.bool_],
     ) -> tuple[Ints, Ints, Floats, int]:  # fmt: skip
-        """Samples (n,) with those to be combined made one per place and instant, behind the others; and how many wait. `may` (n,): which may be combined at all.
+        """Samples (n,) with those to be combined made one per place and instant, behind the others; and how many wait.
 
-        A sum or a mean needs all its members; a hottest of some is corrected when the rest arrive. What no channel of
+        may (n,): which may be combined at all. A sum or a mean needs all its members; a hottest of some is corrected when the rest arrive. What no channel of
         the name can be is left alone, to be refused by itself.
         """
         joint = np.array([meaning is not None and meaning.combine is not None for meaning in meanings], dtype=bool)

@@ -105,8 +105,8 @@ class Mapping:
     def translate(self, samples: Samples, now_ms: int | None = None) -> Translated:
         """Readings, events and refusals of samples; keeps counters, sums and last codes for the next call.
 
-        now_ms (Unix): what is of the future then, or of a component that the site lacks, is not combined with others, so
-        that the gate refuses it sample by sample.
+        now_ms (Unix): what is of the future then, or of a component that the site lacks, is not combined with others,
+        so that the gate refuses it sample by sample.
         """
         if not len(samples):
             return Translated(Batch.empty())
