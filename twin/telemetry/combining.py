@@ -35,8 +35,8 @@ class Combiner:
     ) -> tuple[Ints, Ints, Floats, int]:  # fmt: skip
         """Samples (n,) with those to be combined made one per place and instant, behind the others; and how many wait.
 
-        may (n,): which may be combined at all. A sum or a mean needs all its members; a hottest of some is corrected when the rest arrive. What no channel of
-        the name can be is left alone, to be refused by itself.
+        may (n,): which may be combined at all. A sum or a mean needs all its members; a hottest of some is corrected
+        when the rest arrive. What no channel of the name can be is left alone, to be refused by itself.
         """
         joint = np.array([meaning is not None and meaning.combine is not None for meaning in meanings], dtype=bool)
         rows = np.flatnonzero(joint[which] & may & _possible(meanings, which, value))
