@@ -35,7 +35,8 @@ VERBS = (
     "site import", "incidents list",
     "incidents show", "incidents check",
     "ledger verify", "doctor", "bench twin", "bench fork", "bench rehearse", "bench reliability",
-    "bench network", "bench growth", "bench ingest", "chaos telemetry", "jobs import", "export", "backup", "restore",
+    "bench network", "bench growth", "bench ingest", "bench sync", "chaos telemetry", "jobs import", "export",
+    "backup", "restore",
 )  # fmt: skip
 T0_MS = 1_671_321_360_000
 LIFE_MS = 600_000
@@ -184,6 +185,7 @@ COPY = {
     "bench growth": "rows worst_ratio",
     "chaos": "injections passed failed violations",
     "bench network": "ratio",
+    "bench sync": "nodes channels members update_ms",
     "bench rehearse": "case plans members horizon_s step_s nodes workers wall_s cpu_s",
     "evaluate sync": "rows in_sync",
     "ledger verify": "rows ok first_bad_row wall_s",

@@ -27,6 +27,8 @@ WARM_STEPS, NODE_STEPS, LEAST_STEPS, TRIES = 20, 6_000_000, 60, 3
 # bench twin's frontier-day: a job each 10 s on 9,600 nodes, 1 to 64 nodes wide, 600 to 4,800 s of work
 NODE_S_PER_JOB, WIDTH, WORK_S = 96_000.0, 64, (600.0, 4800.0)
 BUSY_FRAC = 0.9
+PEAK_KW = 1.2
+NODE = {"id": "node", "idle_kw": 0.35, "peak_kw": PEAK_KW, "gpus": 0, "cores": 104, "psus": 2, "psu_rated_kw": 1.3}
 
 
 def run(
@@ -117,13 +119,13 @@ def _jobs(site: Site, seed: int, span_s: float) -> Jobs:
     )
 
 
-def site_file(nodes: int) -> SiteFile:
+def site_file(nodes: int, node: dict[str, Any] = NODE, peak_kw: float = PEAK_KW) -> SiteFile:
     """A made-up site of that many nodes: halls of a thousand, each with its cooling, power and leaf-spine fabric."""
     halls = [f"h{i:03d}" for i in range(-(-nodes // HALL_NODES))]
     each = -(-nodes // len(halls) // RACK_NODES) * RACK_NODES
     parts: dict[str, list[dict[str, Any]]] = {"rack": [], "cooling_unit": [], "loop": [], "ups": [], "network": []}
     for hall in halls:
-        for kind, part in _hall(f"made/{hall}", each).items():
+        for kind, part in _hall(f"made/{hall}", each, peak_kw).items():
             parts[kind].append(part)
     region = {"id": "made", "carbon_kgco2_per_kwh": 0.3, "outdoor_c": 15.0}
     named = [{"id": hall, "loop": f"made/{hall}/loop", "ups": f"made/{hall}/ups"} for hall in halls]
@@ -131,13 +133,12 @@ def site_file(nodes: int) -> SiteFile:
         {"id": f"made/link{i:03d}", "between": (f"made/{a}", f"made/{b}"), "gbit_per_s": 400.0}
         for i, (a, b) in enumerate(pairwise(halls))
     ]
-    kind = {"id": "node", "idle_kw": 0.35, "peak_kw": 1.2, "gpus": 0, "cores": 104, "psus": 2, "psu_rated_kw": 1.3}
-    feed = {"id": "made/feed", "capacity_kw": 3.0 * nodes}
+    feed = {"id": "made/feed", "capacity_kw": 2.5 * peak_kw * nodes}
     return SiteFile.model_validate(
         {
             "name": f"made-{nodes}",
             "region": [{**region, "hall": named}],
-            "node_type": [kind],
+            "node_type": [node],
             "feed": [feed],
             "link": links,
             **parts,
@@ -145,9 +146,9 @@ def site_file(nodes: int) -> SiteFile:
     )
 
 
-def _hall(hall: str, nodes: int) -> dict[str, dict[str, Any]]:
+def _hall(hall: str, nodes: int, peak_kw: float) -> dict[str, dict[str, Any]]:
     """The parts of one hall, all in proportion to its nodes."""
-    racks, design_kw = nodes // RACK_NODES, 1.2 * nodes
+    racks, design_kw = nodes // RACK_NODES, peak_kw * nodes
     chillers = {"ids": "ch[1-5]", "running": 4, "standby": 1, "capacity_kw": 0.35 * design_kw, "cop": 4.8}
     return {
         "rack": {

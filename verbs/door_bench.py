@@ -1,4 +1,4 @@
-"""The shell's benchmarks: twin, fork, rehearse, reliability, network, growth, ingest."""
+"""The shell's benchmarks: twin, fork, rehearse, reliability, network, growth, ingest, sync."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
         ("network", bench_network),
         ("growth", bench_growth),
         ("ingest", bench_ingest),
+        ("sync", bench_sync),
     ):
         group.command(name)(verb)
     app.add_typer(group, name="bench")
@@ -187,6 +188,9 @@ def bench_ingest(
             show_default="a scratch one, where influxd and nginx are installed",
         ),
     ] = "",
+def bench_sync(
+    members: Members = 32,
+    nodes: Annotated[int, typer.Option("--nodes", min=100, max=100_000, help="Nodes of the site, a count.")] = 1_000,
     seed: Seed = 0,
     json: Json = False,
     debug: Debug = False,
@@ -208,3 +212,16 @@ def bench_ingest(
             return verb.run(store, components, rounds, tries, url, seed, told)
 
     return front.run(ask, "verbs.bench_ingest", work)
+    """Measure a correction of the live twin [ms]: five channels of every node, from names to corrected members.
+
+    \b
+    Example:
+      foretwin bench sync --members 32
+    """
+    ask = Ask("bench sync", {"members": members, "nodes": nodes}, seed, json, debug)
+
+    def work(verb: Any) -> Any:
+        with front.bar("rounds") as told:
+            return verb.run(members, seed, nodes, told=told)
+
+    return front.run(ask, "verbs.bench_sync", work)

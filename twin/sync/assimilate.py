@@ -62,7 +62,7 @@ class Correction(NamedTuple):
     def take(self, at: Places) -> Correction:
         """The same for other components, each the one behind it: a chiller takes that of its loop."""
         return Correction(
-            self.deviation[:, at], self.difference[at], self.variance[at], self.total[at], self.shrink[at],
+            self.deviation.take(at, axis=1), self.difference[at], self.variance[at], self.total[at], self.shrink[at],
             _at(self.noise_gain, at),
         )  # fmt: skip
 
@@ -81,7 +81,9 @@ class Correction(NamedTuple):
             own = np.einsum("...mc,...mc->...c", spread, spread) / divisor
             gain *= confidence(covariance, own * self.variance, members)
             effect = covariance / np.maximum(own, TINY)
-        array -= (self.shrink * gain)[..., None, :] * self.deviation - (gain * self.difference)[..., None, :]
+        moved = (self.shrink * gain)[..., None, :] * self.deviation
+        moved -= (gain * self.difference)[..., None, :]
+        array -= moved
         return np.asarray(effect)
 
     def push(self, array: Array, per_unit: float | Array = 1.0) -> None:
@@ -119,6 +121,19 @@ def update(predicted: Array, observed: Observed, own: list[Array], linked: list[
 def mean_of(values: Array) -> Array:
     """Mean over members (C,)."""
     return np.asarray(np.add.reduce(values, axis=0) / len(values))
+
+
+def columns(array: Array, at: Places) -> Array:
+    """Return a copy of some components (M, at) of an array (M, C); `at` rises."""
+    return array.copy() if len(at) == array.shape[1] else array.take(at, axis=1)
+
+
+def put(array: Array, at: Places, new: Array) -> None:
+    """Write some components (M, at) of an array (M, C); `at` rises."""
+    if len(at) == array.shape[1]:
+        array[...] = new
+    else:
+        array[:, at] = new
 
 
 def _at(values: Array, at: Places) -> Array:

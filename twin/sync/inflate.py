@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from plant.site import Site
 from twin.state import State
+from twin.sync.assimilate import columns, mean_of, put
 from twin.sync.parameters import BY_NAME, PARAMETERS, Parameter, bounds_of
 
 Array = NDArray[np.float64]
@@ -32,8 +33,9 @@ def inflate(array: Array, least_sd: float | Array) -> None:
     if members < 2:
         return
     least = np.broadcast_to(np.asarray(least_sd, dtype=np.float64), array.shape[1:])
-    mean = array.mean(axis=0)
-    sd = array.std(axis=0)
+    mean = mean_of(array)
+    deviation = array - mean
+    sd = np.sqrt(np.einsum("mc,mc->c", deviation, deviation) / members)
     flat = sd <= FLAT_FRAC * least
     factor = np.where(~flat & (sd < least), least / np.where(flat, 1.0, sd), 1.0)
     narrow = np.flatnonzero(factor > 1.0)
@@ -66,7 +68,7 @@ class Widths:
         No member moves further than the parameter's step; the spread keeps its floor, values their bounds.
         """
         p = BY_NAME[name]
-        old = moving(array[:, at], p)
+        old = moving(columns(array, at), p)
         most = np.log1p(p.step) if p.log else p.step
         np.clip(new, old - most, old + most, out=new)
         low, high = (self._limit(p, k, at) for k in (0, 1))
@@ -74,7 +76,9 @@ class Widths:
         inflate(new, p.floor * p.prior_sd)
         there = self.bounds[p.name][1] > 0.0  # a hall without structure keeps none
         back = np.exp(new) if p.log else np.clip(new, low, high)
-        array[:, at] = np.where(there[at] if len(there) > 1 else there, back, array[:, at])
+        if not there.all():
+            back = np.where(there[at] if len(there) > 1 else there, back, columns(array, at))
+        put(array, at, back)
 
     def _limit(self, p: Parameter, k: int, at: Places) -> Array:
         limit = self.bounds[p.name][k]
@@ -93,8 +97,10 @@ class Widths:
             self._widen(array, p, grows)
 
     def _widen(self, array: Array, p: Parameter, grows: float | Array) -> None:
+        if not (spread_of(array, p) < p.prior_sd**2).any():
+            return
         values = moving(array, p)
-        mean = values.mean(axis=0)
+        mean = mean_of(values)
         deviation = values - mean
         sd2 = np.einsum("mc,mc->c", deviation, deviation) / len(values)
         wider = np.minimum(sd2 + grows * p.prior_sd**2, np.maximum(p.prior_sd**2, sd2))
@@ -103,6 +109,14 @@ class Widths:
         new = mean + deviation * factor
         low, high = self.bounds[p.name]
         array[...] = np.where(high > 0.0, np.clip(np.exp(new) if p.log else new, low, high), array)
+
+
+def spread_of(array: Array, p: Parameter) -> Array:
+    """Return the variance of each component (C,), relative where it moves in its logarithm: good enough to compare."""
+    mean = mean_of(array)
+    deviation = array - mean
+    variance = np.einsum("mc,mc->c", deviation, deviation) / len(array)
+    return np.asarray(variance / np.maximum(mean, 1e-12) ** 2 if p.log else variance)
 
 
 def moving(values: Array, p: Parameter) -> Array:

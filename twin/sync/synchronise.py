@@ -15,7 +15,7 @@ from twin.derived import Derived
 from twin.flows import stored_heat_kj
 from twin.state import State
 from twin.sync.asked import Asked, together
-from twin.sync.assimilate import Correction, Observed, mean_of
+from twin.sync.assimilate import Correction, Observed, columns, mean_of, put
 from twin.sync.evidence import Board
 from twin.sync.flags import FLAGS, set_flags
 from twin.sync.inflate import Widths, moving
@@ -121,8 +121,8 @@ class Synchroniser:
         """What the members expected of some sensors at a moment (M, at)."""
         then = self.past.recall(o.key, moment)
         if then.ndim == 2:
-            return then[:, at]
-        now = o.predict(d)[:, at]
+            return columns(then, at)
+        now = columns(o.predict(d), at)
         return np.asarray(now + (then[at] - mean_of(now)))
 
     def _ask(self, d: Derived, o: Operator, moment: Moment, at: Places, value: Array) -> Asked:
@@ -134,7 +134,8 @@ class Synchroniser:
         else:
             predicted = self._expected(d, o, moment, at)
             mean = mean_of(predicted)
-            variance = np.einsum("mc,mc->c", predicted - mean, predicted - mean) / max(len(predicted) - 1, 1)
+            deviation = predicted - mean
+            variance = np.einsum("mc,mc->c", deviation, deviation) / max(len(predicted) - 1, 1)
         told = np.isfinite(mean)
         if not told.all():
             at, value, mean, variance = at[told], value[told], mean[told], variance[told]
@@ -174,7 +175,7 @@ class Synchroniser:
             if not kept.any() or moment.time_ms - self._taken_ms[key] < o.every_ms:
                 continue
             at = np.flatnonzero(kept)
-            predicted = o.predict(d)[:, at]
+            predicted = columns(o.predict(d), at)
             mean = mean_of(predicted)
             if o.kind == "node":  # a node that draws nothing says nothing about its scale
                 draws = mean > DRAWS_KW
@@ -211,10 +212,10 @@ class Synchroniser:
         self, s: State, o: Operator, places: Places, correction: Correction, time_ms: int
     ) -> set[str]:  # fmt: skip
         for link in o.own:
-            new = s.arrays[link.array][:, places]
+            new = columns(s.arrays[link.array], places)
             correction.apply(new)
             correction.push(new, 1.0 if link.per_unit is None else link.per_unit(self.site)[places])
-            s.arrays[link.array][:, places] = new
+            put(s.arrays[link.array], places, new)
         moved: dict[str, Array] = {}
         pulled = np.zeros(len(places))
         for link in (*o.linked, *([Link(o.bias)] if o.bias else [])):
@@ -245,14 +246,14 @@ class Synchroniser:
         """
         array = s.arrays[name]
         p = BY_NAME.get(name)
-        old = array[:, at] if p is None else moving(array[:, at], p)
+        old = columns(array, at) if p is None else moving(columns(array, at), p)
         new = old.copy()
         effect = correction.apply(new, doubtful=True)
         if p is None:
-            array[:, at] = new
+            put(array, at, new)
         else:
             self.widths.take_in(array, name, at, new)
-            new = moving(array[:, at], p)
+            new = moving(columns(array, at), p)
         return mean_of(new) - mean_of(old), effect
 
     def _correct_past(self, o: Operator, moment: Moment, at: Places, places: Places, correction: Correction) -> None:
