@@ -139,8 +139,17 @@ class Worker:
             self.w.store.refuse_all(bad)
         self.batch = good
         self.twin.correct(good, now_ms)
+        self._tell_sensors()
         self.watch.take(good)
         return len(good)
+
+    def _tell_sensors(self) -> None:
+        """Keep as events which sensors the twin has shut out or let in; risks of their components say so."""
+        shutouts = self.twin.sync.shutouts
+        events = shutouts.take_events()
+        if events:
+            self.w.store.write_events(events)
+            self.watch.doubted = shutouts.in_words()
 
     def _plan(self, now_ms: int) -> list[Judged]:
         """Propose and rehearse for the oldest alert that nothing is in hand or waiting for."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from plant.site import Site
@@ -26,6 +26,8 @@ class Watch:
     alerts: tuple[Alert, ...] = ()
     newest_ms: dict[str, int] = field(default_factory=dict)
     ended_ms: dict[str, int] = field(default_factory=dict)
+    doubted: dict[str, str] = field(default_factory=dict)
+    """What is said of components whose sensors the twin has shut out."""
 
     def __post_init__(self) -> None:
         """Group alerts by the scorer's own topology."""
@@ -43,12 +45,16 @@ class Watch:
         acting = scores.act.tobytes()
         if acting != self._acting or now_ms - self._said_ms >= SAY_EVERY_MS:
             self._acting, self._said_ms = acting, now_ms
-            self.risks = self.scorer.risks(scores)
+            self.risks = [self._with_doubts(risk) for risk in self.scorer.risks(scores)]
             before = {alert.root for alert in self.alerts}
             self.alerts = self.board.update(now_ms, self.risks)
             for root in before - {alert.root for alert in self.alerts}:
                 self.ended_ms[root] = now_ms
         return self.alerts
+
+    def _with_doubts(self, risk: Risk) -> Risk:
+        doubt = self.doubted.get(risk.component)
+        return replace(risk, reasons=(*risk.reasons, doubt)) if doubt else risk
 
     def to_plan_for(self) -> Alert | None:
         """Return the oldest alert on something that plans exist for."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from filterpy.kalman import KalmanFilter
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from twin.sync.assimilate import Observed, update
+from twin.sync.assimilate import Correction, Observed, confidence, update
 from twin.sync.inflate import inflate
 
 Array = NDArray[np.float64]
@@ -43,28 +44,69 @@ def test_one_observation_gives_kalmans_mean_and_variance(mean, variance, value, 
 
 
 def test_a_row_of_observations_follows_filterpy():
-    filterpy = pytest.importorskip("filterpy.kalman") if has_filterpy() else None
     readings, error_var = [21.0, 22.5, 20.0, 25.0, 24.0, 23.1], 0.7
     x = ensemble(20.0, 4.0)
-    mean, variance = 20.0, 4.0
-    if filterpy is not None:
-        kf = filterpy.KalmanFilter(dim_x=1, dim_z=1)
-        kf.x, kf.P, kf.R, kf.H = np.array([[20.0]]), np.array([[4.0]]), np.array([[error_var]]), np.array([[1.0]])
+    kf = KalmanFilter(dim_x=1, dim_z=1)
+    kf.x, kf.P, kf.R, kf.H = np.array([[20.0]]), np.array([[4.0]]), np.array([[error_var]]), np.array([[1.0]])
     for value in readings:
         update(x.copy(), seen(value, error_var), [x], [])
-        mean, variance = kalman(mean, variance, value, error_var)
-        if filterpy is not None:
-            kf.update(np.array([[value]]))
-            mean, variance = float(kf.x[0, 0]), float(kf.P[0, 0])
-        assert x.mean() == pytest.approx(mean, rel=1e-9)
-        assert x.var(ddof=1) == pytest.approx(variance, rel=1e-9)
+        kf.update(np.array([[value]]))
+        assert x.mean() == pytest.approx(float(kf.x[0, 0]), rel=1e-9)
+        assert x.var(ddof=1) == pytest.approx(float(kf.P[0, 0]), rel=1e-9)
 
 
-def has_filterpy() -> bool:
-    """Whether the peer is installed; without it the closed form stands alone."""
-    import importlib.util
+def test_a_moving_state_and_its_hidden_rate_follow_filterpy():
+    """x' = x + p, p is never seen: many members, their noise drawn, come to the mean and covariance of the filter."""
+    members, noise_var, error_var = 40_000, 0.05, 0.4
+    rng = np.random.default_rng(5)
+    x, p = 20.0 + rng.standard_normal((members, 1)), 0.3 * rng.standard_normal((members, 1))
+    kf = KalmanFilter(dim_x=2, dim_z=1)
+    kf.x, kf.P = np.array([[20.0], [0.0]]), np.diag([1.0, 0.09])
+    kf.F, kf.H = np.array([[1.0, 1.0], [0.0, 1.0]]), np.array([[1.0, 0.0]])
+    kf.Q, kf.R = np.diag([noise_var, 0.0]), np.array([[error_var]])
+    truth = 20.0
+    for _ in range(25):
+        truth += 0.4
+        value = truth + float(rng.normal(0.0, np.sqrt(error_var)))
+        x += p + np.sqrt(noise_var) * rng.standard_normal(x.shape)
+        kf.predict()
+        kf.update(np.array([[value]]))
+        update(x.copy(), seen(value, error_var), [x], [p])
+        cov = np.cov(np.stack([x[:, 0], p[:, 0]]))
+        assert [x.mean(), p.mean()] == pytest.approx(kf.x[:, 0].tolist(), abs=0.03)
+        assert cov.ravel() == pytest.approx(kf.P.ravel(), rel=0.06, abs=1e-3)
+    assert p.mean() == pytest.approx(0.4, abs=3.0 * kf.P[1, 1] ** 0.5)
 
-    return importlib.util.find_spec("filterpy") is not None
+
+@given(members=st.sampled_from([16, 32, 64]), seed=st.integers(0, 100))
+def test_of_a_correlation_out_of_nothing_little_is_believed(members, seed):
+    rng = np.random.default_rng(seed)
+    x, y = rng.standard_normal((2, members, 400))
+    x, y = (a - a.mean(axis=0) for a in (x, y))
+    covariance, variances = (x * y).mean(axis=0), (x * x).mean(axis=0) * (y * y).mean(axis=0)
+    believed = confidence(covariance, variances, members) * covariance
+    assert np.mean(believed**2) < 0.75 * np.mean(covariance**2)
+    assert np.median(np.abs(believed)) == 0.0
+    sure = confidence(np.ones(1), np.ones(1), members)
+    assert sure.tolist() == [1.0]
+
+
+@given(share=st.floats(0.5, 0.98))
+def test_a_correlation_that_is_there_is_believed(share):
+    """r^2 = share: what is left of it is the adjusted one."""
+    left = confidence(np.array([np.sqrt(share)]), np.ones(1), 32)[0] * share
+    assert left == pytest.approx(1.0 - (1.0 - share) * 31.0 / 30.0, rel=1e-9)
+
+
+def test_several_arrays_at_once_are_moved_as_each_alone():
+    predicted = ensemble(20.0, 4.0)
+    stack = np.stack([ensemble(1.0, 0.1, seed=k) for k in range(4)])
+    alone = [a.copy() for a in stack]
+    correction = Correction.of(predicted, seen(21.0, 0.5))
+    correction.apply(stack)
+    for a in alone:
+        correction.apply(a)
+    assert stack == pytest.approx(np.stack(alone), rel=1e-12)
 
 
 @given(slope=st.floats(-3.0, 3.0), variance=variances, error_var=variances, value=levels)

@@ -92,6 +92,8 @@ class Poster:
                 "sync": {
                     "rows": [_finite(row) for row in worker.twin.sync.report()],
                     "refused": worker.w.store.refused(),
+                    "not_used": worker.twin.sync.past.refused,
+                    "shut_out": worker.twin.sync.shutouts.rows(),
                 },
             },
             now_ms,

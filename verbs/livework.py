@@ -15,6 +15,7 @@ from predict.score import Scorer
 from recovery.livetwin import LiveTwin
 from recovery.loop import Settings, Tick, Wiring, Worker
 from twin import snapshot
+from twin.sync.shutouts import REMEMBERED_MS
 
 MODELS = DATA / "models"
 SNAPSHOT_EVERY_MS = 10 * 60_000
@@ -52,6 +53,9 @@ def start_worker(
     if not fresh:
         # the cursor first: what arrives while the window is read comes once more and is judged by its own time
         worker.cursor = wiring.store.tail_end()
+        shutouts = worker.twin.sync.shutouts
+        shutouts.remember(wiring.store.events(now_ms - REMEMBERED_MS, now_ms + 1))
+        worker.watch.doubted = shutouts.in_words()
         catch_up(wiring.scorer, wiring.store, now_ms, span_s)
         # what lies behind the cursor but after that instant counts in the first tick
         names = list(wiring.scorer.watched.ids)

@@ -26,6 +26,9 @@ Places = NDArray[np.int64]
 OUT, IN = "sensor_shut_out", "sensor_let_in"  # types of the events; the code is the channel, the text says why
 
 
+REMEMBERED_MS = 86_400_000  # so far back a worker that starts reads these events
+
+
 class ShutOuts:
     """What follows from the judgement of sensors."""
 
@@ -111,6 +114,15 @@ class ShutOuts:
             }
             for g in np.flatnonzero(self.sensors.out).tolist()
         ]
+
+    def in_words(self) -> dict[str, str]:
+        """Return by component what is to be said of its sensors that are shut out."""
+        words: dict[str, str] = {}
+        for g in np.flatnonzero(self.sensors.out).tolist():
+            said = f"sensor {self._key(g)[1]} {REASONS[self.sensors.why[g]]}, not used by the twin"
+            name = self.names.ids[g]
+            words[name] = f"{words[name]}; {said}" if name in words else said
+        return words
 
     def count(self, key: Key) -> int:
         """Return how many sensors of a channel are shut out."""
