@@ -188,9 +188,6 @@ def bench_ingest(
             show_default="a scratch one, where influxd and nginx are installed",
         ),
     ] = "",
-def bench_sync(
-    members: Members = 32,
-    nodes: Annotated[int, typer.Option("--nodes", min=100, max=100_000, help="Nodes of the site, a count.")] = 1_000,
     seed: Seed = 0,
     json: Json = False,
     debug: Debug = False,
@@ -212,6 +209,15 @@ def bench_sync(
             return verb.run(store, components, rounds, tries, url, seed, told)
 
     return front.run(ask, "verbs.bench_ingest", work)
+
+
+def bench_sync(
+    members: Members = 32,
+    nodes: Annotated[int, typer.Option("--nodes", min=100, max=100_000, help="Nodes of the site, a count.")] = 1_000,
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
     """Measure a correction of the live twin [ms]: five channels of every node, from names to corrected members.
 
     \b
