@@ -163,6 +163,26 @@ def test_the_strip_says_where_the_numbers_come_from(at):
     assert "awaiting approval" in alarm.text
 
 
+@pytest.mark.parametrize(
+    ("states", "text", "wrong"),
+    [
+        ([], None, False),
+        (["ok", "catching up"], "2 sources, oldest 7 s old", False),
+        (["ok", "failing"], "1 of 2 sources: s1 failing", True),
+        (
+            ["hanging", "silent", "clock ahead", "failing"],
+            "4 of 4 sources: s0 hanging, s1 silent, s2 clock ahead",
+            True,
+        ),
+    ],
+)
+def test_the_strip_says_how_the_sources_stand(states, text, wrong):
+    rows = [{"name": f"s{n}", "state": state, "age_s": None if n else 7.0} for n, state in enumerate(states)]
+    status = {"mode": "live", "worker_ms": WALL_MS, "now_ms": WALL_MS, "age_s": 1.0}
+    said = [badge for badge in strip(Look(WALL_MS, status=status, sources=rows)).badges if "source" in badge.text]
+    assert [(badge.text[: len(text or "")], badge.wrong) for badge in said] == ([(text, wrong)] if text else [])
+
+
 def test_a_quiet_site_has_no_banner(at):
     now, _ = at("quiet")
     assert strip(now).banners == ()

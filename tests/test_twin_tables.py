@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -150,6 +151,26 @@ def test_a_csv_that_is_none_is_told_not_raised(tmp_path):
     read = csv_source(tmp_path).poll(NOW_MS)
     assert told(read) == [("c", 1, 1.0)]
     assert [row.where.split()[0] for row in read.bad] == ["a.csv", "b.csv"]
+
+
+def test_a_line_of_other_bytes_costs_itself(tmp_path):
+    file = tmp_path / "a.csv"
+    lines = [f"{n},a,f,{n}".encode() for n in range(1000)]
+    lines[500] = b"500,\xff,f,1"
+    lines[999] = b"999,a,f,\x00\xfe"
+    file.write_bytes(b"time,component,channel,value\n" + b"\n".join(lines) + b"\n")
+    read = csv_source(file).poll(NOW_MS)
+    assert [value for _, _, value in told(read)] == [float(n) for n in range(999) if n != 500]
+    assert [row.where for row in read.bad] == ["a.csv line 502", "a.csv line 1001"]
+
+
+def test_a_file_of_other_bytes_ends_in_time(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"time,component,channel,value\n" + b"1,\xff,f,1\n" * 20_000)
+    begun_s = time.process_time()
+    read = csv_source(tmp_path).poll(NOW_MS)
+    assert time.process_time() - begun_s < 5.0
+    assert told(read) == []
+    assert 50 <= len(read.bad) < 100
 
 
 def test_only_a_header_is_no_reading(tmp_path):

@@ -17,6 +17,8 @@ ColumnsOf = Callable[[str, Sequence[str]], Columns]
 """Which columns a table has: from its name and the names of its columns."""
 MOST_ROWS = 500_000
 END, WAIT = -1, -2
+MOST_HALVED = 50
+"""So many lines of one block are singled out; what is left of it then is told as a whole."""
 
 
 class CsvFiles(GrowingFiles):
@@ -30,11 +32,33 @@ class CsvFiles(GrowingFiles):
         self._columns_of, self._words = columns_of, words
 
     def said(self, path: Path, header: bytes, lines: bytes, first: int) -> Read:
-        import pyarrow as pa
+        reads: list[Read] = []
+        self._say_part(path, header, lines, first, reads)
+        return joined(reads)
+
+    def _say_part(self, path: Path, header: bytes, lines: bytes, first: int, reads: list[Read]) -> None:
+        """Whole lines as one table, or where the reader chokes on one of them, half by half until it stands alone."""
+        if not lines.strip():
+            return
+        try:
+            reads.append(self._table(path, header, lines, first))
+        except TelemetryError as error:
+            reads.append(_unread(f"lines from {first}", error.found, ""))
+        except (ValueError, TypeError) as error:  # what Arrow raises for content
+            cut = lines.find(b"\n", len(lines) // 2 - 1) + 1
+            cut = cut if 0 < cut < len(lines) else lines.find(b"\n") + 1
+            if not 0 < cut < len(lines) or sum(len(read.bad) for read in reads) >= MOST_HALVED:
+                many = lines.count(b"\n") > 1
+                where = f"lines from {first}" if many else f"line {first}"
+                reads.append(_unread(where, str(error).splitlines()[0], lines[:80].decode("utf-8", "replace")))
+                return
+            self._say_part(path, header, lines[:cut], first, reads)
+            self._say_part(path, header, lines[cut:], first + lines.count(b"\n", 0, cut), reads)
+
+    def _table(self, path: Path, header: bytes, lines: bytes, first: int) -> Read:
+        """Lines under their header as a table; rows of another width are told. Raises ValueError, TelemetryError."""
         from pyarrow import csv
 
-        if not lines.strip():
-            return Read(no_samples())
         bad: list[BadRow] = []
 
         def told(row: Any) -> str:
@@ -45,19 +69,19 @@ class CsvFiles(GrowingFiles):
             )
             return "skip"
 
-        try:
-            table = csv.read_csv(
-                io.BytesIO(header.rstrip(b"\r\n") + b"\n" + lines),
-                # without threads rows keep their numbers
-                read_options=csv.ReadOptions(use_threads=False),
-                parse_options=csv.ParseOptions(invalid_row_handler=told),
-                convert_options=csv_options(self._words),
-            )
-            samples = samples_of(table, self._columns_of(path.stem, table.column_names), path.stem)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, TelemetryError, UnicodeDecodeError) as error:
-            found = error.found if isinstance(error, TelemetryError) else str(error).splitlines()[0]
-            return Read(no_samples(), (*bad, BadRow(f"lines from {first}", f"cannot be read: {found}")))
+        table = csv.read_csv(
+            io.BytesIO(header.rstrip(b"\r\n") + b"\n" + lines),
+            # without threads rows keep their numbers
+            read_options=csv.ReadOptions(use_threads=False),
+            parse_options=csv.ParseOptions(invalid_row_handler=told),
+            convert_options=csv_options(self._words),
+        )
+        samples = samples_of(table, self._columns_of(path.stem, table.column_names), path.stem)
         return Read(samples, tuple(bad))
+
+
+def _unread(where: str, why: str, said: str) -> Read:
+    return Read(no_samples(), (BadRow(where, f"cannot be read: {why}", said),))
 
 
 class ParquetFiles:
