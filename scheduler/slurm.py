@@ -62,6 +62,7 @@ class SlurmScheduler:
         self._epoch, self._asked_ms, self._answered_ms = 0, -look_ms, 0
         self.jobs: tuple[SlurmJob, ...] = ()
         self.machines: dict[str, SlurmNode] = {}
+        self._largest_cpus = 0
         self.trouble = ""
         self._ask(now_ms())
 
@@ -171,6 +172,7 @@ class SlurmScheduler:
         except (ValueError, TypeError, AttributeError, KeyError) as problem:
             raise SourceUnavailable("slurm", f"an answer nobody understands: {problem}", "jobs and nodes") from problem
         self.jobs, self.machines, self._answered_ms, self.trouble = jobs, machines, now_ms, ""
+        self._largest_cpus = max((node.cpus or 0 for node in machines.values()), default=0)
 
     def _view(self, job: SlurmJob, now_ms: int, used: Mapping[str, float]) -> JobView:
         kind = class_of(job.words, job.gpus, self._classes)
@@ -216,8 +218,7 @@ class SlurmScheduler:
         machines = [self.machines[name] for name in job.nodes if name in self.machines]
         cpus, gpus = sum(m.cpus or 0 for m in machines), sum(m.gpus for m in machines)
         if not machines:
-            typical = [m.cpus for m in self.machines.values() if m.cpus]
-            cpus = job.width * max(typical, default=0)
+            cpus = job.width * self._largest_cpus
         shares = [job.cpus / cpus if job.cpus and cpus else 0.0, job.gpus / gpus if gpus else 0.0]
         return min(max(shares), 1.0) if max(shares) > 0.0 else None
 
