@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from plant.errors import ForetwinError
 from plant.site import Site
 from twin.telemetry.admit import Gate, ingest
-from twin.telemetry.feeder import Feeder, Taken
+from twin.telemetry.feeder import CLOSE_S, Feeder, Taken
 from twin.telemetry.mapping import Translated
 from twin.telemetry.sources import Mark
-from twin.telemetry.store import Refusal, Store
+from twin.telemetry.store import Batch, Refusal, Store
 from verbs.settings_sources import SourceTable
 from verbs.source_kinds import mapping_of, opened
 
@@ -23,6 +26,7 @@ MARKS = "sources.json"
 UNREADABLE = "unreadable_row"
 MOST_AT_ONCE = 500_000
 SETTLE_S = 10.0
+REASONS_SAID = 3
 STILL_COMING = ("starting", "catching up")
 CHECKED_H = 1.0 / 6.0
 
@@ -50,7 +54,9 @@ class Intake:
         sources = [
             (opened(name, table, self._mappings[name], history_h), table.interval_s) for name, table in tables.items()
         ]
-        self._feeder = Feeder(sources, clock, _marks(self._path), seed).start()
+        marks = _marks(self._path)
+        self._resumed = set(marks)
+        self._feeder = Feeder(sources, clock, marks, seed).start()
 
     def bring(self, now_ms: int) -> int:
         """Store what has come, at most MOST_AT_ONCE samples; returns how many. Raises StoreUnavailable.
@@ -71,7 +77,7 @@ class Intake:
         if self._translated is None or self._translated[0] is not taken:
             self._translated = taken, self._mappings[taken.source].translate(taken.read.samples)
         meant = self._translated[1]
-        stored = ingest(self._store, self._gate, meant.batch, now_ms)
+        stored = ingest(self._store, self._gate, self._not_known(taken.source, meant.batch), now_ms)
         if meant.events:
             self._store.write_events(meant.events)
         aside = [*meant.refused, *_unreadable(taken, now_ms)]
@@ -80,6 +86,21 @@ class Intake:
         self._translated = None
         unmatched = sum(meant.unmatched.values())
         self._feeder.done(taken, stored.accepted, stored.refused + len(meant.refused), unmatched)
+
+    def _not_known(self, source: str, batch: Batch) -> Batch:
+        """The readings that the store does not hold yet, for a source that goes on where an earlier worker stopped.
+
+        What was stored just before that one died is asked for again; told twice, the twin would be corrected twice.
+        """
+        if source not in self._resumed or not len(batch):
+            return batch
+        names, channels = sorted(set(batch.component.tolist())), sorted(set(batch.channel.tolist()))
+        begin_ms, end_ms = int(batch.time_ms.min()), int(batch.time_ms.max()) + 1
+        known = set(self._store.read(names, channels, begin_ms, end_ms).rows())
+        new = np.array([row not in known for row in batch.rows()], dtype=bool)
+        if new.all():
+            self._resumed.discard(source)
+        return batch.take(new)
 
     def _save_marks(self) -> None:
         unfinished = self._path.with_suffix(f".{os.getpid()}.part")
@@ -96,9 +117,17 @@ class Intake:
         while time.monotonic() < until_s and any(row["state"] in STILL_COMING for row in self.rows()):
             time.sleep(0.02)
 
-    def end(self) -> None:
-        """Ask no more."""
-        self._feeder.close()
+    def end(self, wait_s: float = CLOSE_S) -> None:
+        """Ask no more; a source that hangs is waited for no longer than this."""
+        self._feeder.close(wait_s)
+
+
+def in_words(row: Mapping[str, Any]) -> str:
+    """How a source stands, in a few words: its state, and its last error or the age of its newest sample."""
+    if row["last_error"]:
+        return f"{row['state']}: {row['last_error']}"
+    age_s = row["age_s"]
+    return f"{row['state']}: " + ("no sample yet" if age_s is None else f"newest sample {age_s:.0f} s old")
 
 
 def _unreadable(taken: Taken, now_ms: int) -> list[Refusal]:
@@ -133,7 +162,10 @@ def check(name: str, table: SourceTable, site: Site | None, now_ms: int) -> tupl
     good, refused = Gate(kind_of).admit(meant.batch, now_ms)
     n, unmatched = len(read.samples), sum(meant.unmatched.values())
     share = 1.0 - unmatched / n if n else 0.0
-    found = f"{n} samples, {share:.0%} mapped, {len(good)} readings good, {len(refused) + len(meant.refused)} refused"
+    reasons = Counter(one.reason for one in (*refused, *meant.refused))
+    said = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common(REASONS_SAID))
+    found = f"{n} samples, {share:.0%} mapped, {len(good)} readings good, {reasons.total()} refused"
+    found += f" ({said})" if said else ""
     if read.bad:
         found += f", {len(read.bad)} rows unreadable ({read.bad[0]})"
     if not n:

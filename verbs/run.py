@@ -28,7 +28,7 @@ from twin.telemetry.retention import Keep
 from twin.telemetry.store import WritesBack
 from verbs import settings as config_file
 from verbs.boardposts import Poster
-from verbs.feeding import Intake
+from verbs.feeding import Intake, in_words
 from verbs.livework import SNAPSHOT_EVERY_MS, Say, Teller, keep_twin, shipped_scorer, start_worker
 from verbs.restore import pending, take_in
 from verbs.schedulers import lacks, open_scheduler
@@ -200,11 +200,7 @@ class LiveWorker:
             rows += [_row("plan", p.plan, " ".join((p.what, p.state, *p.reasons))) for p in tick.progress]
         rows += [_row("waiting", r.id, f"{r.label}: foretwin approve {r.id}") for r in self.ledger.waiting()]
         rows += [_row("work order", key, f"{do}: {' '.join(names)}") for key, do, names, _ in open_orders(self.ledger)]
-        rows += [
-            _row("source", s["name"], f"{s['state']}: {s['last_error'] or 'no error'}")
-            for s in self.intake.rows()
-            if s["state"] != "ok"
-        ]
+        rows += [_row("source", s["name"], in_words(s)) for s in self.intake.rows() if s["state"] != "ok"]
         return rows + self._missing()
 
     def _missing(self) -> list[Row]:

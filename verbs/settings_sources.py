@@ -20,7 +20,6 @@ from pydantic import Field, SecretStr, ValidationError
 from plant.errors import Fault
 from plant.keys import Part, number, text
 from plant.ranges import expand
-from plant.references import did_you_mean
 from plant.rewording import key_at, reword
 
 PREFIX = "FORETWIN_SOURCES__"
@@ -165,8 +164,7 @@ def _contradictions(table: SourceTable) -> list[Fault]:
     ]
     takes = (*NEEDS[kind], *TAKES[kind], *ALL_TAKE)
     for key in sorted(table.model_fields_set - set(takes)):
-        cure = did_you_mean(key, list(takes)) or "remove it"
-        faults.append(Fault(key, f"is no key of kind {kind}", f"allowed are {' '.join(takes)}", cure))
+        faults.append(Fault(key, f"is no key of kind {kind}", f"allowed are {' '.join(takes)}", "remove it"))
     if table.database is not None and not _DATABASE.fullmatch(table.database):
         faults.append(Fault("database", ascii(table.database)[:80], "letters, digits, . _ - and one /", "rename it"))
     if table.url is not None and not faults:
