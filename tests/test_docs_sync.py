@@ -35,7 +35,7 @@ def names(arrays: list[str]) -> str:
 def operators() -> list[str]:
     rows = ["| channel | own | linked | error | noise | jump | pull |", "|---|---|---|---|---|---|---|"]
     for o in OPERATORS:
-        linked = [link.array for link in o.linked] + ([o.bias] if o.bias else [])
+        linked = [link.array for link in (*o.linked, *o.shared)] + ([o.bias] if o.bias else [])
         said = [f"`{o.kind}.{o.channel}`", names([link.array for link in o.own]), names(linked), error(o),
                 number(o.noise_sd), jump(o), number(o.drift_k)]  # fmt: skip
         rows.append(f"| {' | '.join(said)} |")

@@ -268,3 +268,46 @@ def test_every_sensor_of_the_twin_is_a_channel_of_the_table():
 
     for component, name in sensors_of(SITE):
         assert channel(str(SITE.kind_of(component)), name).name == name
+
+
+def power_of(engine: Engine, racks: np.ndarray, factor: float, now_ms: int) -> Batch:
+    """All nodes of the site as predicted, those of some racks times a factor."""
+    kw = engine.derived.node_kw.mean(axis=0) * np.where(racks[SITE.node_rack], factor, 1.0)
+    return Batch.from_rows([(now_ms, n, "power_kw", float(v)) for n, v in zip(SITE.node_ids, kw, strict=True)])
+
+
+def test_what_all_nodes_of_a_rack_say_moves_the_power_curve_of_that_rack():
+    engine, sync = alone(members=16)
+    one = np.arange(len(SITE.rack_ids)) == 2
+    s, now_ms = engine.state, T0_MS + 15 * MINUTE_MS
+    names = ("rack_idle_scale", "rack_bend_scale", "rack_psu_loss_scale")
+    before = {name: s.arrays[name].mean(axis=0) for name in names}
+    wanted_kw = 1.1 * engine.derived.rack_kw.mean(axis=0)[2]
+    first_kw = engine.derived.rack_kw.mean(axis=0)[2]
+    sync.correct(engine.derived, power_of(engine, one, 1.1, now_ms), now_ms)
+    engine.derived.refresh()
+    moved = {name: s.arrays[name].mean(axis=0) / before[name] - 1.0 for name in names}
+    assert moved["rack_idle_scale"][2] > 0.01  # idle nodes: it shows in what they draw at rest
+    assert np.abs(moved["rack_idle_scale"][~one]).max() < 0.003
+    assert abs(engine.derived.rack_kw.mean(axis=0)[2] - wanted_kw) < 0.4 * abs(first_kw - wanted_kw)
+
+
+def test_the_meter_of_a_rack_moves_its_curve_and_its_nodes():
+    engine, sync = alone(members=16)
+    now_ms, s = T0_MS + 15 * MINUTE_MS, engine.state
+    scale, kw = s.node_power_scale.mean(axis=0), float(engine.derived.rack_kw.mean(axis=0)[0])
+    sync.correct(engine.derived, reading(RACK, "power_kw", 1.08 * kw, now_ms=now_ms), now_ms)
+    moved = s.node_power_scale.mean(axis=0) - scale
+    assert moved[SITE.node_rack == 0].mean() >= 0.0
+    assert (moved[SITE.node_rack != 0] == 0.0).all()
+    engine.derived.refresh()
+    assert kw < engine.derived.rack_kw.mean(axis=0)[0] < 1.1 * kw
+
+
+def test_a_fork_of_a_corrected_twin_lives_on_bit_for_bit():
+    beside = Beside(*quickly(7), members=6)
+    for _ in range(20):
+        beside.tick()
+    s = beside.twin.state
+    fork, until_ms = s.fork(), s.now_ms + 10 * MINUTE_MS
+    assert run(s.fork(), SITE, until_ms).digest() == run(fork, SITE, until_ms).digest()

@@ -48,7 +48,8 @@ class Operator:
     of the same group count together, as their mean (`axis`: of how many groups); at_rest: before its first reading the
     quantity is not known at all; every_ms: readings are kept and taken in together so often, 0 at once; jump_sd,
     jump_frac: what the plant may do at once, beyond which a reading is held back; drift_k: how far one sensor may pull
-    what is learned before it is taken for drifting, 0 where the plant itself may do so (`twin.sync.sensorfaults`).
+    what is learned before it is taken for drifting, 0 where the plant itself may do so (`twin.sync.sensorfaults`);
+    shared: parameters that several sensors have in common (`share`: whose they are), moved by the mean of theirs.
     """
 
     kind: str
@@ -68,6 +69,8 @@ class Operator:
     jump_sd: float = 1.0
     jump_frac: float = 0.0
     drift_k: float = 0.0
+    shared: tuple[Link, ...] = ()
+    share: Callable[[Site], Ints] | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -134,6 +137,12 @@ def _units_of_hall(site: Site) -> Ints:
     return site.unit_hall
 
 
+def _rack_of_node(site: Site) -> Ints:
+    return site.node_rack
+
+
+CURVE = ("rack_idle_scale", "rack_bend_scale", "rack_psu_loss_scale")
+
 OPERATORS: tuple[Operator, ...] = (
     Operator(
         "loop", "supply_c", lambda d: d.state.loop_supply_c, of("loop_supply_c"),
@@ -188,7 +197,10 @@ OPERATORS: tuple[Operator, ...] = (
     # heard and judged, they correct nothing: what they say of power comes from the nodes, with less error
     Operator("region", "power_kw", _facility_kw, error_sd=0.5, error_frac=0.05, jump_frac=0.3),
     Operator("hall", "power_kw", lambda d: d.hall_kw, error_sd=0.5, error_frac=0.02, jump_frac=0.3),
-    Operator("rack", "power_kw", lambda d: d.rack_kw, error_sd=0.1, error_frac=0.02, jump_frac=0.5),
+    Operator(
+        "rack", "power_kw", lambda d: d.rack_kw, (), (*of(*CURVE), Link("node_power_scale", _rack_of_node)),
+        error_sd=0.05, error_frac=0.02, jump_frac=0.5, every_ms=60_000,
+    ),
     Operator("cooling_unit", "supply_c", lambda d: d.state.hall_supply_c.take(d.site.unit_hall, axis=1), error_sd=0.5),
     Operator(
         "ups", "load_frac", lambda d: ups_loads(d) / np.maximum(d.site.ups_rated_kw, 1e-9), error_sd=0.005,
@@ -197,6 +209,7 @@ OPERATORS: tuple[Operator, ...] = (
     Operator(
         "node", "power_kw", lambda d: d.node_kw, (), of("node_power_scale"), error_sd=0.02,
         jump_sd=0.1, jump_frac=0.7,
+        shared=of(*CURVE), share=_rack_of_node,
         every_ms=60_000,  # a node's own scale is slow, and moving it means settling all power anew
     ),
 )  # fmt: skip

@@ -113,7 +113,7 @@ class Synchroniser:
     def _predict(self, d: Derived, o: Operator) -> Array:
         """What the members expect of all sensors of an operator (M, S); the mean alone of those of nodes."""
         predicted = o.predict(d)
-        if o.kind == "node":
+        if o.kind == "node" or o.every_ms:
             return mean_of(predicted)
         return predicted + d.state.arrays[o.bias] if o.bias else predicted
 
@@ -183,11 +183,24 @@ class Synchroniser:
             if len(at):
                 error_var = o.error_sd**2 + (o.error_frac * mean) ** 2
                 noise_var = np.full(len(at), o.noise_sd**2)
-                touched |= self._apply(
-                    d, o, moment, at, np.maximum(mean + excess[at], 0.0), predicted, error_var, noise_var
-                )
+                value = np.maximum(mean + excess[at], 0.0)
+                touched |= self._share(d.state, o, at, value, predicted, error_var)
+                touched |= self._apply(d, o, moment, at, value, predicted, error_var, noise_var)
             kept[...], self._taken_ms[key] = False, moment.time_ms
         return touched
+
+    def _share(
+        self, s: State, o: Operator, at: Places, value: Array, predicted: Array, error_var: Array
+    ) -> set[str]:  # fmt: skip
+        """Move what several sensors have in common by the mean of theirs; what is predicted for each goes with it."""
+        if o.share is None:
+            return set()
+        of = np.asarray(o.share(self.site), dtype=np.int64)[at]
+        places, correction = together(predicted, value, error_var, np.zeros(len(at)), of)
+        for link in o.shared:
+            self._move(s, link.array, places, correction)
+        correction.take(np.searchsorted(places, of)).apply(predicted)
+        return {link.array for link in o.shared}
 
     def _apply(
         self, d: Derived, o: Operator, moment: Moment, at: Places, value: Array, predicted: Array, error_var: Array,
