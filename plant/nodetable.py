@@ -18,8 +18,8 @@ from plant.references import did_you_mean
 from plant.slurmtext import accelerators, hosts, states
 
 ALIASES: dict[str, tuple[str, ...]] = {
-    "name": ("node", "name", "nodename", "hostname", "host", "hosts", "nodes", "server", "servername", "machine",
-             "fqdn", "instance", "component", "nodelist", "systemname", "device", "devicename", "asset"),
+    "name": ("nodelist", "node", "name", "nodename", "hostname", "host", "hosts", "nodes", "server", "servername", "machine",
+             "fqdn", "instance", "component", "systemname", "device", "devicename", "asset"),
     "rack": ("rack", "rackid", "rackname", "cabinet", "racklocation", "cab"),
     "hall": ("hall", "room", "datahall", "zone", "suite", "pod", "module", "location", "dc", "datacenter",
              "datacentre"),
@@ -32,7 +32,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "gpu": ("gpumodel", "gputype", "accelerator", "gpuname"),
     "cores": ("cores", "cpucores", "physicalcores", "ncores", "numcores", "totalcores"),
     "threads": ("cpus", "cpu", "ncpus", "vcpus", "threads", "numcpus", "cpucount"),
-    "features": ("features", "feature", "availablefeatures", "labels"),
+    "features": ("features", "feature", "availablefeatures", "availfeatures", "activefeatures", "labels"),
     "state": ("state", "status", "nodestate"),
 }  # fmt: skip
 """What the columns of each meaning are usually called, in lower case and without anything but letters and digits."""
@@ -80,6 +80,8 @@ def _rows(text: str) -> list[tuple[int, list[str]]]:
     """(line number, cells) of every row that holds something; a leading # makes a comment."""
     first = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
     counts = {mark: first.count(mark) for mark in (",", ";", "\t", "|")}
+    if not any(counts.values()) and len(first.split()) > 1:
+        return _aligned(text)
     mark = max(counts, key=lambda each: counts[each]) if any(counts.values()) else ","
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark)
     rows = []
@@ -87,6 +89,15 @@ def _rows(text: str) -> list[tuple[int, list[str]]]:
         if any(cell.strip() for cell in row) and not row[0].startswith("#"):
             rows.append((reader.line_num, row))
     return rows
+
+
+def _aligned(text: str) -> list[tuple[int, list[str]]]:
+    """Rows of a table with spaces between its columns, as `sinfo -N` prints: a node comes once for each partition."""
+    seen: dict[tuple[str, ...], int] = {}
+    for line, row in enumerate(text.splitlines(), 1):
+        if row.strip() and not row.startswith("#"):
+            seen.setdefault(tuple(row.split()), line)
+    return [(line, list(row)) for row, line in seen.items()]
 
 
 def meaning_of(head: Sequence[str]) -> dict[str, int]:
@@ -169,8 +180,8 @@ def _gpus(
 ) -> tuple[int | None, str]:
     """Accelerators as a number, or as a Gres text such as gpu:a100:4."""
     text = told.get("gpus", "")
-    if not text:
-        return None, ""
+    if text.lower() in ("", "(null)", "n/a", "-", "none"):
+        return (0 if text else None), ""
     if ":" in text or text.lower().startswith("gpu"):
         return accelerators(text)
     if re.fullmatch(r"\d+(\.0*)?", text):

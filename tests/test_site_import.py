@@ -196,6 +196,25 @@ def test_accelerators_make_their_own_types_and_power_hangs_together(tmp_path: Pa
     assert sorted(site.node_gpus.tolist()) == [0, 0, 0, 1, 4, 8, 16]
 
 
+def test_what_sinfo_prints_is_a_list_too(tmp_path: Path) -> None:
+    text = "NODELIST  CPUS  GRES          AVAIL_FEATURES  STATE\nn1        64    (null)        rack1,ib        idle*\n"
+    text += "n1        64    (null)        rack1,ib        idle*\ng1        96    gpu:a100:8    rack2,ib        mix\n"
+    site, _ = imported(tmp_path, "sinfo.txt", text)
+    assert site.node_ids == ("site/hall/r1/n1", "site/hall/r2/g1")
+    assert site.node_gpus.tolist() == [0, 8]
+    plain = "PARTITION AVAIL  TIMELIMIT  NODES  STATE NODELIST\nbatch*       up   infinite      3   idle n[1-3]\n"
+    assert [n.name for n in read_table(plain).nodes] == ["n1", "n2", "n3"], "NODES is a count"
+    lines = refused_again(
+        tmp_path, text.replace("n1        64    (null)        rack1,ib        idle*", "n1 32 - r idle", 1)
+    )
+    assert any("n1 stands there twice" in line for line in lines), "the same node with other numbers"
+
+
+def refused_again(tmp_path: Path, text: str) -> list[str]:
+    (tmp_path / "again").mkdir()
+    return refused(tmp_path / "again", text.encode())
+
+
 def test_a_rule_names_the_type(tmp_path: Path) -> None:
     site, _ = imported(tmp_path, "list.csv", "node\nhgx1\nhgx2\nweb1\n", types=("^hgx=dgx-h100",))
     assert sorted(site.node_gpus.tolist()) == [0, 8, 8]

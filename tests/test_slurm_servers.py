@@ -150,9 +150,9 @@ def test_jobs_and_what_they_use_are_those_of_slurm(world: World, tmp_path: Path)
     array = slurm.submit("sleep 600", "-w", "n6", "--array=1-3")
     held = slurm.submit("sleep 1", "--hold")
     later = slurm.submit("sleep 1", "--begin=now+1hour")
-    took = world.within(10, lambda: len(world.placed()) == 8, "eight jobs are in the twin")
+    took = world.within(30, lambda: len(world.placed()) == 8, "eight jobs are in the twin")
     slurm.wait(lambda: len(world.truly()) == 6, "six jobs run")
-    world.within(10, lambda: {k: v for k, v in world.placed().items() if v} == world.truly(), "the same places")
+    world.within(30, lambda: {k: v for k, v in world.placed().items() if v} == world.truly(), "the same places")
     view = {job.id: job for job in world.scheduler.observe()}
     assert view[str(wide)].nodes == (world.id("n3"), world.id("n4"))
     assert {view[f"{array}_{task}"].nodes for task in (1, 2, 3)} == {(world.id("n6"),)}
@@ -199,20 +199,20 @@ def test_jobs_and_what_they_use_are_those_of_slurm(world: World, tmp_path: Path)
 def test_a_drained_node_is_cordoned_and_its_job_runs_on(world: World) -> None:
     world.slurm.command("scontrol", "update", "nodename=n5", "state=drain", "reason=hot aisle, row 3 State=IDLE")
     row = world.row("n5")
-    world.within(5, lambda: bool(world.twin.state.node_cordon[:, row].all()), "n5 is cordoned")
+    world.within(20, lambda: bool(world.twin.state.node_cordon[:, row].all()), "n5 is cordoned")
     assert (world.twin.state.node_phase[:, row] == ON).all()
     assert "n5" in set().union(*world.placed().values())
     reasons = {n.id: n.cordoned_by for n in world.scheduler.nodes()}
     assert reasons[world.id("n5")] == ("slurm drain: hot aisle, row 3 State=IDLE",)
     world.slurm.command("scontrol", "update", "nodename=n5", "state=resume")
-    world.within(5, lambda: not world.twin.state.node_cordon[:, row].any(), "n5 takes jobs again")
+    world.within(20, lambda: not world.twin.state.node_cordon[:, row].any(), "n5 takes jobs again")
 
 
 def test_a_crashed_node_is_down_and_comes_back(world: World) -> None:
     row = world.row("n6")
     assert (world.twin.state.node_phase[:, row] == ON).all()
     world.slurm.kill_node("n6")
-    off = world.within(10, lambda: world.scheduler.trouble == "", "slurm answers")
+    off = world.within(30, lambda: world.scheduler.trouble == "", "slurm answers")
     kept_off = world.within(40, lambda: bool(world.twin.state.node_cordon[:, row].all()), "n6 gets no job")
     down = world.within(40, lambda: bool((world.twin.state.node_phase[:, row] == FAILED).all()), "n6 is down")
     print(f"no new jobs after {off + kept_off:.1f} s, down after {off + kept_off + down:.1f} s")

@@ -77,7 +77,7 @@ class SchedulerSection(Part):
     look_s: float = number("s", 5.0, 600.0, "slurm: how often it is asked at most", 15.0)
     halls: tuple[str, ...] = Field((), description="slurm: halls whose nodes it runs; empty: all")
     classes: tuple[str, ...] = Field((), description="slurm: FIELD:REGEX=CLASS, before the shipped rules")
-    profile_url: str | None = text("slurm: InfluxDB that its profile plugin writes into", None, r"^https?://[^/]+/?$")
+    profile_url: str | None = text("slurm: InfluxDB that its profile plugin writes into", None, r"^https?://[^/@]+/?$")
     profile_database: str = text("slurm: database of the plugin", "slurm", r"^[A-Za-z0-9._-]+$")
 
     @property
