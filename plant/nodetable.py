@@ -18,8 +18,8 @@ from plant.references import did_you_mean
 from plant.slurmtext import accelerators, hosts, states
 
 ALIASES: dict[str, tuple[str, ...]] = {
-    "name": ("nodelist", "node", "name", "nodename", "hostname", "host", "hosts", "nodes", "server", "servername", "machine",
-             "fqdn", "instance", "component", "systemname", "device", "devicename", "asset"),
+    "name": ("nodelist", "node", "name", "nodename", "hostname", "host", "hosts", "nodes", "server", "servername",
+             "machine", "fqdn", "instance", "component", "systemname", "device", "devicename", "asset"),
     "rack": ("rack", "rackid", "rackname", "cabinet", "racklocation", "cab"),
     "hall": ("hall", "room", "datahall", "zone", "suite", "pod", "module", "location", "dc", "datacenter",
              "datacentre"),
