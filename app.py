@@ -21,6 +21,7 @@ def main() -> None:
         [
             st.Page("screens/fleet.py", title="Fleet", default=True),
             st.Page("screens/rehearse.py", title="Rehearse"),
+            st.Page("screens/sync.py", title="Sync"),
         ],
         position="top",
     )

@@ -39,6 +39,8 @@ class Request:
     expires_ms: int
     hash_ok: bool
     approvers: tuple[str, ...] = ()
+    out_of_sync: str = ""
+    """Where the twin did not follow the site when the plan was rehearsed, and how far off it was."""
 
 
 def same_person(one: str, other: str) -> bool:
@@ -87,6 +89,8 @@ def _against_approval(ask: Request) -> list[str]:
     reasons = list(guards.expiry(ask.now_ms, ask.expires_ms).reasons)
     if not ask.hash_ok:
         reasons.append("the stored content does not match the plan's id")
+    if ask.out_of_sync:
+        reasons.append(f"the twin did not follow the site when this was rehearsed: {ask.out_of_sync}")
     if ask.autonomy == "observe":
         reasons.append("the site's autonomy is observe: nothing is executed")
     if same_person(ask.who, AUTHOR) and (ask.tier > AUTHOR_TIER or ask.tier > GRANTED_TIER[ask.autonomy]):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -89,6 +89,17 @@ def judge(rehearsals: Sequence[Rehearsal], policy: Policy) -> list[Judged]:
     judged = [_judge(r, nothing, tail_nothing, policy) for r in rehearsals]
     order = sorted(judged, key=lambda j: (bool(j.gate_reasons), *_score_key(j, policy)))
     return [Judged(**{**j.__dict__, "rank": place + 1}) for place, j in enumerate(order)]
+
+
+def held_back(judged: Sequence[Judged], against: Mapping[str, str]) -> list[Judged]:
+    """Return the plans with one more reason at the gate for some (by plan id), ranked anew: those held back go last."""
+    told = [
+        replace(j, gate_reasons=(*j.gate_reasons, against[j.rehearsal.plan.id]))
+        if j.rehearsal.plan.id in against
+        else j
+        for j in judged
+    ]
+    return [replace(j, rank=place + 1) for place, j in enumerate(sorted(told, key=lambda j: bool(j.gate_reasons)))]
 
 
 def _score_key(j: Judged, policy: Policy) -> tuple[float, int, float]:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from plant.actions import Plan
+from plant.actions import DO_NOTHING, Plan
 from plant.errors import PlanRejected, StoreUnavailable
 from recovery import approve, audit, guards
 from recovery.approve import AUTHOR, Autonomy, Request
@@ -151,8 +151,9 @@ class Ledger:
                 return _refuse(db, now_ms, who, what, plan_id, "", no("no such plan"))
             approvers = tuple(one.who for one in read_decisions(db, plan_id) if one.what == "approve")
             ask = Request(
-                what, who, reason, now_ms, self.autonomy, row.state, row.tier, row.expires_ms, row.hash_ok, approvers
-            )
+                what, who, reason, now_ms, self.autonomy, row.state, row.tier, row.expires_ms, row.hash_ok, approvers,
+                _out_of_sync(row),
+            )  # fmt: skip
             verdict = approve.may_decide(ask)
             if verdict.ok and what == "approve":
                 verdict = guards.overlap(row.plan.targets, held_targets(db))
@@ -326,6 +327,14 @@ def _supersede_rivals(db: sqlite3.Connection, chosen: PlanRow, now_ms: int) -> N
 def _one(db: sqlite3.Connection, plan_id: str) -> PlanRow | None:
     rows = read_plans(db, "id = ?", (plan_id,))
     return rows[0] if rows else None
+
+
+def _out_of_sync(row: PlanRow) -> str:
+    """Why the rehearsal of a plan that acts says little: the twin was out of sync. Doing nothing needs no twin."""
+    shown = row.rehearsal or {}
+    if shown.get("in_sync") is not False or row.label == DO_NOTHING:
+        return ""
+    return str(shown.get("sync_reason") or "no reason was written down")
 
 
 def _refuse(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -14,9 +14,12 @@ from twin.engine import Engine
 from twin.ensemble import make_state
 from twin.state import State
 from twin.sync.activity import Activity, set_told
+from twin.sync.ahead import Lookout
+from twin.sync.divergence import Divergence, halls_behind
 from twin.sync.events import adopt_events
 from twin.sync.follow import adopt_jobs, adopt_nodes, strayed
 from twin.sync.nodestates import adopt_up
+from twin.sync.report import sync_rows
 from twin.sync.synchronise import Synchroniser
 from twin.telemetry.store import Batch, Event
 
@@ -39,6 +42,7 @@ class LiveTwin:
         """Start from a snapshot, or at rest."""
         self.site, self.drivers = site, drivers
         self.sync = Synchroniser(site)
+        self.divergence, self.lookout = Divergence(site, self.sync), Lookout(self.sync)
         self.engine = Engine(state or make_state(site, now_ms, members=members, seed=seed), site, drivers=drivers)
         self.activity = Activity(site)
         self._jobs_version: object = None
@@ -92,10 +96,24 @@ class LiveTwin:
         self._nodes_ms = self._jobs_ms = 0
 
     def correct(self, batch: Batch, now_ms: int) -> None:
-        """Correct the ensemble by readings; what nodes use first, since it explains what they draw."""
+        """Correct the ensemble by readings, what nodes use first, since it explains what they draw; judge how well."""
         if self.activity.hear(batch):
             self.activity.apply(self.engine.derived, now_ms)
         self.sync.correct(self.engine.derived, batch, now_ms)
+        self.divergence.note(now_ms)
+
+    def look_ahead(self, batch: Batch, now_ms: int) -> None:
+        """Hold earlier forecasts against the readings of now, and every ten minutes make new ones."""
+        self.lookout.tick(self.state, self.drivers, batch, now_ms)
+
+    def in_sync(self, component: str | None = None) -> tuple[bool, str]:
+        """Tell whether the twin follows the site, or the halls that a component has to do with; if not, why not."""
+        halls = None if component is None else halls_behind(self.site, component)
+        return self.divergence.in_sync(halls)
+
+    def sync_report(self, refused: Mapping[str, int]) -> list[dict[str, object]]:
+        """Return the rows of the sync report; refused: readings refused by `kind.channel`."""
+        return sync_rows(self.sync, self.lookout, self.state.now_ms, refused)
 
     def hear(self, events: Sequence[Event]) -> None:
         """Take what the site announces: a chiller that is starting will run when its start is over."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from plant.errors import PlanRejected, StoreUnavailable
 from plant.site import Site
 from predict.alarms import Alert
 from predict.score import Scorer
-from recovery.choose import Judged, Policy, judge
+from recovery.choose import Judged, Policy, held_back, judge
 from recovery.execute import Executor, Facts, Patience, Progress
 from recovery.ledger import Ledger
 from recovery.livetwin import LiveTwin
@@ -30,6 +31,7 @@ from recovery.states import PlanState
 from recovery.watch import Watch
 from scheduler.port import SchedulerPort
 from twin.drivers import Drivers
+from twin.sync.divergence import halls_behind
 from twin.telemetry.admit import Gate
 from twin.telemetry.store import Batch, Store
 
@@ -37,6 +39,7 @@ TICK_S = 15.0
 IN_HAND: tuple[PlanState, ...] = ("approved", "executing", "verifying", "rolling_back")
 OPEN: tuple[PlanState, ...] = ("proposed", "rehearsed", *IN_HAND)
 IDLE_HEARTBEAT_MS = 60_000
+NOT_FOLLOWED = "the twin does not follow the site"
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,9 @@ class Worker:
         self.executor = Executor.start(
             wiring.ledger, wiring.scheduler, wiring.plant, wiring.pause_path, holder, now_ms, patience=settings.patience
         )
-        self.gate = Gate({c: kind for kind in wiring.site.kinds for c in wiring.site.components(kind)})
+        self.kinds = {c: kind for kind in wiring.site.kinds for c in wiring.site.components(kind)}
+        self.gate = Gate(self.kinds)
+        self.refused = Counter[str]()  # readings the gate refused, by kind and channel
         self.cursor = 0
         self.batch: Batch | None = None
         self._progress: list[Progress] = []
@@ -137,9 +142,11 @@ class Worker:
         good, bad = self.gate.admit(batch, now_ms)
         if bad:
             self.w.store.refuse_all(bad)
+            self.refused.update(f"{self.kinds.get(r.component, 'unknown')}.{r.channel}" for r in bad)
         self.batch = good
         self.twin.correct(good, now_ms)
         self._tell_sensors()
+        self.twin.look_ahead(good, now_ms)
         self.watch.take(good)
         return len(good)
 
@@ -156,7 +163,6 @@ class Worker:
         alert = self.watch.to_plan_for()
         if alert is None or self._in_hand(alert, now_ms):
             return []
-        in_sync, _ = self.twin.sync.in_sync()
         risk = self.watch.risk_of(alert)
         snapshot = self.twin.state.digest()
         evidence = (("alert_ms", float(alert.since_ms)), ("why", "; ".join(alert.reasons)[:400]), ("tier", risk.tier))
@@ -166,7 +172,7 @@ class Worker:
         except PlanRejected:
             return []
         known = {h: p for h, p in risk.p_fail.items() if p is not None}
-        return self._record(self.judge(alert.root, known, plans), now_ms, in_sync)
+        return self._record(self.judge(alert.root, known, plans), now_ms)
 
     def _in_hand(self, alert: Alert, now_ms: int) -> bool:
         """Something waits for a decision, is under way, or was decided against for this cause."""
@@ -193,7 +199,7 @@ class Worker:
         first = rehearse(question, plans, s.members, s.workers, s.backend)
         screened = judge(first, s.policy)
         if s.finalists <= s.members:
-            return screened
+            return self._held_back(screened)
         best = [j.rehearsal.plan.id for j in screened if j.rehearsal.plan.label != DO_NOTHING and not j.gate_reasons]
         finalists = [p for p in plans if p.label == DO_NOTHING or p.id in best[:2]]
         more = rehearse(question, finalists, s.finalists, s.workers, s.backend, first=s.members)
@@ -201,13 +207,31 @@ class Worker:
         final = judge([together(known[r.plan.id], r) for r in more], s.policy)
         chosen = {p.id for p in finalists}
         rest = [j for j in screened if j.rehearsal.plan.id not in chosen]
-        return final + [Judged(**{**j.__dict__, "rank": len(final) + n + 1}) for n, j in enumerate(rest)]
+        ranked = final + [Judged(**{**j.__dict__, "rank": len(final) + n + 1}) for n, j in enumerate(rest)]
+        return self._held_back(ranked)
 
-    def _record(self, judged: list[Judged], now_ms: int, in_sync: bool) -> list[Judged]:
+    def out_of_sync(self, plan: Plan) -> str:
+        """Why the twin says little about a plan: a hall behind its cause or where it acts is not followed; or ''."""
+        places = {plan.cause, *plan.targets, *(str(s.get("to_hall")) for s in plan.steps if s.get("to_hall"))}
+        halls = set[str]().union(*(halls_behind(self.w.site, place) for place in places))
+        return self.twin.divergence.in_sync(halls)[1]
+
+    def sync_of(self, plan: Plan) -> dict[str, Any]:
+        """Return whether the twin follows where a plan acts, and if not why, in the words of a ledger row."""
+        why = self.out_of_sync(plan)
+        return {"in_sync": not why, "sync_reason": why}
+
+    def _held_back(self, judged: list[Judged]) -> list[Judged]:
+        """Let no plan that acts through the gate on the word of a twin that does not follow the site."""
+        acting = [j.rehearsal.plan for j in judged if j.rehearsal.plan.label != DO_NOTHING]
+        against = {plan.id: why for plan in acting if (why := self.out_of_sync(plan))}
+        return held_back(judged, {one: f"{NOT_FOLLOWED}: {why}" for one, why in against.items()})
+
+    def _record(self, judged: list[Judged], now_ms: int) -> list[Judged]:
         ledger = self.w.ledger
         for j in judged:
             plan = j.rehearsal.plan
-            shown = {**j.as_dict(), "in_sync": in_sync}
+            shown = {**j.as_dict(), **self.sync_of(plan)}
             if ledger.propose(plan, now_ms).ok:
                 ledger.rehearsed(plan.id, shown, j.rank - 1, now_ms)
         return judged

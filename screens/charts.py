@@ -226,6 +226,62 @@ def lost_service(found: Comparison) -> Option:
     }
 
 
+def ratios(rows: Sequence[tuple[str, float | None, float | None]]) -> Option:
+    """Errors over those of persistence, a line a channel: full circle 10 min, empty circle 1 h ahead; a rule at 1."""
+    names = [name for name, _, _ in rows]
+    most = max([2.0, *(value for _, *both in rows for value in both if value is not None)])
+    # a ratio far beyond the rest would press them all to one edge: it stands at the edge itself
+    edge = min(math.ceil(2 * most) / 2, RATIO_EDGE)
+    return {
+        "animation": False,
+        "aria": {"enabled": True},
+        "grid": {"left": 2, "right": 24, "top": 8, "bottom": 2, "containLabel": True},
+        "tooltip": {"formatter": "{a}: {b}", "confine": True},
+        "xAxis": {
+            "type": "value",
+            "min": 0,
+            "max": edge,
+            "interval": 0.5 if edge <= 3 else 1,
+            "axisLabel": {**FONT, "formatter": "{value} ×"},
+            "splitLine": {"lineStyle": {"color": "#E0E0E0"}},
+        },
+        "yAxis": {
+            "type": "category",
+            "data": names,
+            "inverse": True,
+            "axisTick": {"show": False},
+            "axisLine": {"show": False},
+            "axisLabel": {"fontSize": 12, "color": INK, "interval": 0},
+        },
+        "series": [_dots("10 min", [(n, row[1]) for n, row in enumerate(rows)], edge, full=True, rule=True),
+                   _dots("1 h", [(n, row[2]) for n, row in enumerate(rows)], edge, full=False, rule=False)],
+    }  # fmt: skip
+
+
+RATIO_EDGE = 4.0
+
+
+def _dots(name: str, points: Sequence[tuple[int, float | None]], edge: float, *, full: bool, rule: bool) -> Option:
+    """The circles of one horizon; `rule` draws the line at 1 beside them."""
+    data = [
+        {
+            "name": f"{words.number(value, 2)} ×",
+            "value": [min(value, edge), n],
+            "itemStyle": {"color": LINES[0] if full else PANEL, "borderColor": LINES[0], "borderWidth": 1.5},
+        }
+        for n, value in points
+        if words.known(value) and value is not None
+    ]
+    line = {
+        "silent": True,
+        "symbol": "none",
+        "lineStyle": {"color": INK, "type": "solid", "width": 1},
+        "label": {"show": False},
+        "data": [{"xAxis": 1}],
+    }
+    return {"type": "scatter", "name": name, "symbolSize": 9, "data": data} | ({"markLine": line} if rule else {})
+
+
 def recovery_parts(parts: Sequence[tuple[str, float]]) -> Option:
     """The eight parts of the time to recovery as one stacked bar, in minutes, in the order they happen."""
     total = sum(length for _, length in parts)

@@ -55,6 +55,21 @@ PLANS: tuple[tuple[Any, ...], ...] = (
 )  # fmt: skip
 
 
+# channel, usual level, (RMSE, persistence) now, then 10 min and 1 h ahead
+SYNC: tuple[tuple[Any, ...], ...] = (
+    ("region.power_kw", 1_700, (18.2, 22.4), ((22.1, 29.9), (47.3, 45.3))),
+    ("hall.power_kw", 520, (6.0, 8.3), ((11.3, 11.3), (21.2, 18.9))),
+    ("node.power_kw", 1.1, (0.034, 0.106), ((0.144, 0.154), (0.32, 0.33))),
+    ("loop.supply_c", 11, (0.12, 0.16), ((0.15, 0.21), (0.13, 0.22))),
+    ("loop.flow_frac", 1.0, (0.011, 0.014), ((0.0097, 0.0113), (0.011, 0.013))),
+    ("hall.hot_c", 34, (0.15, 0.19), ((0.17, 0.18), (0.25, 0.22))),
+    ("rack.inlet_c", 22, (0.11, 0.16), ((0.13, 0.17), (0.13, 0.17))),
+    ("rack.outlet_c", 30, (0.15, 0.18), ((0.56, 0.64), (1.61, 1.64))),
+    ("cooling_unit.fan_frac", 0.8, (0.009, 0.012), ((0.009, 0.011), (0.009, 0.012))),
+    ("chiller.power_kw", 20, (0.3, 0.37), ((2.1, 0.55), (2.0, 0.81))),
+)
+
+
 @cache
 def hall() -> Site:
     """The stage of the story."""
@@ -263,6 +278,36 @@ class ScreenWorld:
                 break
         scheduler.close()
 
+    def sync(self, *, out: bool = False) -> dict[str, Any]:
+        """How well the twin follows; `out`: the hot zone does not."""
+        rows = []
+        for channel, level, now, ahead in SYNC:
+            for horizon_s, (rmse, plain) in zip((0, 600, 3600), (now, *ahead), strict=False):
+                rows.append(
+                    {
+                        "channel": channel, "horizon_s": horizon_s, "rmse": rmse, "persistence_rmse": plain,
+                        "mape": 0.8 * rmse / level, "persistence_mape": 0.8 * plain / level, "nmbe": 0.1 * rmse / level,
+                        "cv_rmse": rmse / level, "coverage80": 0.93 - horizon_s / 40_000, "n": 2_573, "stale": 0,
+                        "refused": 3 if channel == "rack.inlet_c" else 0,
+                    }
+                )  # fmt: skip
+        since = self.now_ms - 540_000
+        return {
+            "rows": rows,
+            "in_sync": not out,
+            "halls": [
+                {"hall": HOT, "channel": "rack.outlet_c", "level": 4.6 if out else 1.3, "out": out,
+                 "since_ms": since if out else None},
+                {"hall": COOL, "channel": "node.power_kw", "level": 0.7, "out": False, "since_ms": None},
+            ],
+            "refused": {"above_range": 12, "in_the_future": 1},
+            "not_used": {"too_late": 34, "again": 2},
+            "shut_out": [
+                {"component": f"{COOL}/r07", "channel": "rack.inlet_c", "reason": "frozen",
+                 "found": "21.4 for 31 min", "since_ms": since},
+            ],
+        }  # fmt: skip
+
     def outcome(self) -> dict[str, Any]:
         """The accounting of the end, as `demo --json` prints it."""
         parts = (0, 45, 9, 24, 180, 15, 420, 300)
@@ -299,12 +344,11 @@ class ScreenWorld:
         states = {"quiet": "running", "awaiting": "waiting", "executing": "running", "ended": "ended"}
         self.status(clock=states[stage])
         words = {"awaiting": "awaiting_approval", "executing": "executing"}
-        rows = [{"channel": "rack_inlet", "rmse": 0.31, "persistence_rmse": 0.52, "age_s": 12, "n": 5_600}]
         self.post(
             risks=self.risks(acting=stage in words),
             alert=self.alert(words[stage]) if stage in words else None,
             trend=self.trend(falling=stage in words),
-            sync={"rows": rows},
+            sync=self.sync(),
             outcome=self.outcome() if stage == "ended" else None,
         )
         return self

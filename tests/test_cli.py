@@ -37,6 +37,7 @@ VERBS = (
     "ledger verify", "doctor", "bench twin", "bench fork", "bench rehearse", "bench reliability",
     "bench network", "bench growth", "bench ingest", "bench sync", "chaos telemetry", "jobs import", "export",
     "backup", "restore",
+    "sync report",
 )  # fmt: skip
 T0_MS = 1_671_321_360_000
 LIFE_MS = 600_000

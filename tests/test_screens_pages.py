@@ -8,7 +8,7 @@ from screens_world import HOT, LOOP, ScreenWorld
 from streamlit.testing.v1 import AppTest
 
 WALL_S = 1_700_000_000.0
-REHEARSE = "screens/rehearse.py"
+REHEARSE, SYNC = "screens/rehearse.py", "screens/sync.py"
 
 
 @pytest.fixture
@@ -56,14 +56,14 @@ def button(at, label):
 # --- both pages ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("page", [None, REHEARSE])
+@pytest.mark.parametrize("page", [None, REHEARSE, SYNC])
 def test_the_first_run_says_what_to_do_next(open_app, page):
     at, _ = open_app(page=page)
     assert "foretwin demo" in said(at)
     assert not at.button
 
 
-@pytest.mark.parametrize("page", [None, REHEARSE])
+@pytest.mark.parametrize("page", [None, REHEARSE, SYNC])
 @pytest.mark.parametrize("stage", ["quiet", "awaiting", "executing", "ended"])
 def test_every_stage_opens_without_a_fault(open_app, page, stage):
     at, _ = open_app(stage, page, identity={"DEMO": "1"})
@@ -244,3 +244,50 @@ def test_the_end_shows_what_was_saved_and_the_eight_parts(open_app):
     assert "604.2 min" in text
     assert "545.8 min saved" in text
     assert len(at.table[0].value) == 9
+
+
+# --- sync -------------------------------------------------------------------------------------
+
+
+def tables(at) -> str:
+    return "\n".join(one.value.to_string() for one in at.table)
+
+
+def test_the_sync_page_shows_channels_halls_and_sensors(open_app):
+    at, _ = open_app("quiet", SYNC)
+    shown = tables(at)
+    for found in ("Rack inlet, K", "Hall power, kW", "93 %", "MAPE", "CV-RMSE", "NMBE", "hk/zone-b/r07", "frozen"):
+        assert found in shown, found
+    assert "0.76 × persistence" in said(at)
+    assert "34 came too late" in said(at)
+
+
+def test_a_hall_out_of_sync_is_in_the_banner_and_on_the_page(open_app):
+    def lose(world):
+        world.status(in_sync=False, sync_reason="hk/zone-c: rack.outlet_c is 4.6 times as far off as expected")
+        world.post(sync=world.sync(out=True))
+
+    at, _ = open_app("awaiting", SYNC, change=lose)
+    assert "The twin does not follow the site: hk/zone-c: rack.outlet_c" in said(at)
+    assert "OUT of sync" in said(at)
+    assert "out of sync since" in tables(at)
+
+
+def test_sources_are_listed_where_a_feeder_runs(open_app):
+    rows = [{"name": "ups-a", "kind": "nut", "state": "silent", "age_s": 340.0, "readings": 812, "refused": 1}]
+    at, _ = open_app("quiet", SYNC, change=lambda w: w.post(sources=rows))
+    assert "ups-a" in tables(at)
+    assert "5.7 min old" in tables(at)
+
+
+@pytest.mark.parametrize(
+    "sync",
+    [
+        {},
+        {"rows": []},
+        {"rows": [{"channel": "x.y"}], "halls": [{}], "shut_out": [{}], "refused": {"odd": "many"}, "not_used": [1]},
+        {"rows": [{"channel": "rack.inlet_c", "horizon_s": None, "rmse": None, "persistence_rmse": 0}, 7]},
+    ],
+)
+def test_a_report_of_another_shape_does_not_break_the_page(open_app, sync):
+    open_app("quiet", SYNC, change=lambda w: w.post(sync=sync))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,7 @@ class Poster:
 
     def status(self, worker: Worker, now_ms: int, wall_ms: int, clock: str) -> dict[str, Any]:
         """Return the status posting."""
-        in_sync, reason = worker.twin.sync.in_sync()
+        in_sync, reason = worker.twin.in_sync()
         paused = worker.w.pause_path
         return {
             **self.fixed,
@@ -89,12 +89,7 @@ class Poster:
                 "risks": worker.watch.as_json(),
                 "alert": worker.alert_json(),
                 "trend": self.trend.as_json(),
-                "sync": {
-                    "rows": [_finite(row) for row in worker.twin.sync.report()],
-                    "refused": worker.w.store.refused(),
-                    "not_used": worker.twin.sync.past.refused,
-                    "shut_out": worker.twin.sync.shutouts.rows(),
-                },
+                "sync": sync_posting(worker),
             },
             now_ms,
         )
@@ -105,8 +100,8 @@ class Poster:
         """Give risks and sync to the store; risks only when they have been put into words anew."""
         if self.back is None:
             return
-        in_sync, _ = worker.twin.sync.in_sync()
-        rows, age_s = worker.twin.sync.report(), worker.watch.worst_age_s(now_ms)
+        in_sync, _ = worker.twin.in_sync()
+        rows, age_s = worker.twin.sync_report(worker.refused), worker.watch.worst_age_s(now_ms)
         self.back.write_sync(now_ms, rows, in_sync=in_sync, age_s=age_s)
         if worker.watch.risks is not self._back_risks:
             self._back_risks = worker.watch.risks
@@ -115,6 +110,21 @@ class Poster:
     def beat(self, worker: Worker, now_ms: int, wall_ms: int, clock: str) -> None:
         """Say that the worker lives, nothing else."""
         self.board.put_json("status", self.status(worker, now_ms, wall_ms, clock), now_ms)
+
+
+def sync_posting(worker: Worker) -> dict[str, Any]:
+    """Return how well the twin follows: rows by channel and horizon, halls, what was refused and shut out."""
+    twin = worker.twin
+    in_sync, why = twin.in_sync()
+    return {
+        "rows": [_finite(row) for row in twin.sync_report(worker.refused)],
+        "in_sync": in_sync,
+        "sync_reason": why,
+        "halls": [asdict(hall) for hall in twin.divergence.halls()],
+        "refused": worker.w.store.refused(),
+        "not_used": dict(twin.sync.past.refused),
+        "shut_out": twin.sync.shutouts.rows(),
+    }
 
 
 def _finite(row: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from twin.board import Board
 from twin.telemetry.sqlite_store import SqliteStore
 from verbs.boardposts import Poster
 from verbs.demo_site import SiteLink, Stage
-from verbs.livework import SNAPSHOT_EVERY_MS, Teller, keep_twin, shipped_scorer, start_worker
+from verbs.livework import SNAPSHOT_EVERY_MS, Teller, keep_twin, recall_sync, shipped_scorer, start_worker
 from verbs.replay_run import (
     THINKING_MS,
     TICK_MS,
@@ -82,6 +82,7 @@ class DemoWorker:
         wiring = Wiring(self.case.site, self.store, self.ledger, scheduler, plant, self.home / "pause", scorer, drivers)
         fresh = now_ms <= self.start_ms
         self.worker = start_worker(wiring, self.home, now_ms, self.settings, self.say, fresh=fresh)
+        recall_sync(self.worker, self.board, now_ms)
         fixed = {
             "site": self.case.site.name, "mode": "demo", "incident": self.case.incident.id, "simulated": True,
             "speed": self.pace.speed or "max", "autonomy": self.ledger.autonomy,

@@ -32,6 +32,9 @@ def register(app: typer.Typer) -> None:
     group.command("sync")(evaluate_sync)
     group.command("emulated")(evaluate_emulated)
     app.add_typer(group, name="evaluate")
+    sync = typer.Typer(help="How well the twin follows its site.", rich_markup_mode=None)
+    sync.command("report")(sync_report)
+    app.add_typer(sync, name="sync")
     jobs = typer.Typer(help="Tables of jobs that the twin can run.", rich_markup_mode=None)
     jobs.command("import")(jobs_import)
     app.add_typer(jobs, name="jobs")
@@ -142,6 +145,23 @@ def _instant_ms(text: str) -> int | None:
     except ValueError:
         raise ConfigError("--at", f"'{text}'", "an ISO instant", "for example 2022-12-18T00:30:00Z") from None
     return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def sync_report(seed: Seed = 0, json: Json = False, debug: Debug = False) -> int:
+    """Tell how well the running (or last) worker's twin follows: a row per channel and horizon [s], halls, refusals.
+
+    Horizon 0 is what was read against what had been predicted for that instant; 600 and 3600 are forecasts that met
+    their readings. RMSE in the unit of the channel; the rest are fractions. Exit 1 when the twin is out of sync.
+
+    \b
+    Example:
+      foretwin sync report
+      foretwin sync report --json
+    """
+    ask = Ask("sync report", {}, seed, json, debug)
+    return front.run(
+        ask, "verbs.sync_report", lambda verb: verb.run(front.home()), good=lambda r: r.get("in_sync") is not False
+    )
 
 
 def evaluate_sync(

@@ -15,6 +15,7 @@ from predict.score import Scorer
 from recovery.livetwin import LiveTwin
 from recovery.loop import Settings, Tick, Wiring, Worker
 from twin import snapshot
+from twin.board import Board
 from twin.sync.shutouts import REMEMBERED_MS
 
 MODELS = DATA / "models"
@@ -62,6 +63,19 @@ def start_worker(
         wiring.scorer.update(wiring.store.read(names, None, now_ms + 1, now_ms + SINCE_MS))
         worker.watch.newest_ms.update({c: at_ms for c, (at_ms, _, _) in wiring.store.newest().items()})
     return worker
+
+
+def recall_sync(worker: Worker, board: Board, now_ms: int) -> None:
+    """Begin with the halls out of sync that an earlier worker left so: a restart must not make a twin trustworthy."""
+    posted = board.get_json("sync")
+    if (
+        posted is None
+        or not 0 <= now_ms - posted.updated_ms <= OLDEST_SNAPSHOT_MS
+        or not isinstance(posted.value, dict)
+    ):
+        return
+    halls = [row for row in posted.value.get("halls") or () if isinstance(row, dict)]
+    worker.twin.divergence.remember((str(row.get("hall")) for row in halls if row.get("out")), now_ms)
 
 
 def kept_twin(wiring: Wiring, home: Path, now_ms: int, seed: int, say: Say) -> LiveTwin | None:

@@ -55,11 +55,14 @@ def run(
         judged = _ask(replay, case, stop_ms)
         wall_s = time.monotonic() - begun_s
         snapshot = replay.worker.twin.state.digest()
+        in_sync, why = replay.worker.twin.in_sync()
+        rows = [j.as_dict() | replay.worker.sync_of(j.rehearsal.plan) for j in judged]
         replay.ledger.close()
-    rows = [j.as_dict() for j in judged]
     return {
         "simulated": True,
         "snapshot": snapshot,
+        "in_sync": in_sync,
+        "sync_reason": why,
         "incident": incident,
         "site": site,
         "at_s": at_min * 60.0,

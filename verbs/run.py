@@ -29,7 +29,7 @@ from twin.telemetry.store import WritesBack
 from verbs import settings as config_file
 from verbs.boardposts import Poster
 from verbs.feeding import Intake, in_words
-from verbs.livework import SNAPSHOT_EVERY_MS, Say, Teller, keep_twin, shipped_scorer, start_worker
+from verbs.livework import SNAPSHOT_EVERY_MS, Say, Teller, keep_twin, recall_sync, shipped_scorer, start_worker
 from verbs.restore import pending, take_in
 from verbs.schedulers import lacks, open_scheduler
 from verbs.settings import Settings
@@ -109,6 +109,7 @@ class LiveWorker:
         now_ms = _grid_ms(self.tick_ms) - self.tick_ms
         span_s = told.sources.history_h * 3600.0
         self.worker = start_worker(wiring, home, now_ms, self._loop_settings(), self.say, span_s=span_s)
+        recall_sync(self.worker, self.board, now_ms)
         fixed = {
             "site": self.site.name, "mode": "live", "incident": None, "simulated": False, "speed": 1.0,
             "autonomy": self.ledger.autonomy, "tick_s": told.loop.tick_s,

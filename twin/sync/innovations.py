@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
 
-OUT_OF_SYNC_SIGMAS = 3.0  # mean |innovation| over its expected size above which the twin is out of sync
 MEMORY = 0.98
 JUMP_SIGMAS = 5.0
+SMALL = 1e-6  # relative errors of readings nearer to nothing count as whole
+Z80 = 1.2816  # 80 % of a normal distribution lie within so many standard deviations
 
 
 @dataclass
@@ -35,6 +36,10 @@ class Following:
     nis: float = 0.0
     lag1: float = 0.0
     pairs: int = 0
+    level: float = 0.0
+    relative: float = 0.0
+    persistence_relative: float = 0.0
+    inside: float = 0.0
 
     def __post_init__(self) -> None:
         """No innovation yet."""
@@ -53,11 +58,21 @@ class Following:
             self.residual2 = _blend(self.n, self.residual2, float(np.mean(squared)))
             self.expected2 = _blend(self.n, self.expected2, float(np.mean(most)))
             self.nis = _blend(self.n, self.nis, float(np.mean(squared / np.maximum(most, 1e-300))))
+            self._compare(value[known], some, self.last[at][known], most)
             change = (value - self.last[at])[known]
             self.persistence2 = _blend(self.n, self.persistence2, float(np.mean(change**2)))
             self._correlate(at[known], some / np.sqrt(np.maximum(most, 1e-300)))
             self.n += 1
         self.last[at] = value
+
+    def _compare(self, value: Array, difference: Array, before: Array, expected: Array) -> None:
+        """Relative errors, and the share of readings inside the 80 % band that was stated."""
+        size = np.maximum(np.abs(value), SMALL)
+        self.level = _blend(self.n, self.level, float(value.mean()))
+        self.relative = _blend(self.n, self.relative, float(np.minimum(np.abs(difference) / size, 1.0).mean()))
+        changed = float(np.minimum(np.abs(value - before) / size, 1.0).mean())
+        self.persistence_relative = _blend(self.n, self.persistence_relative, changed)
+        self.inside = _blend(self.n, self.inside, float(np.mean(difference**2 <= Z80**2 * expected)))
 
     def _correlate(self, at: Places, scaled: Array) -> None:
         before = self.scaled[at]
@@ -68,11 +83,20 @@ class Following:
             self.pairs += 1
         self.scaled[at] = scaled
 
-    def row(self) -> dict[str, float | int]:
-        """Return the statistics: root mean squares, mean, chi-square a reading, lag-1 correlation, rounds."""
+    def row(self) -> dict[str, float | int | None]:
+        """Return the statistics: root mean squares, mean, chi-square a reading, lag-1 correlation, rounds.
+
+        Bias is forecast less reading; figures relative to a level of 0 are None.
+        """
+        level = abs(self.level)
         return {
             "rmse": self.residual2**0.5,
+            "mape": self.relative,
+            "nmbe": -self.mean / level if level > SMALL else None,
+            "cv_rmse": self.residual2**0.5 / level if level > SMALL else None,
             "persistence_rmse": self.persistence2**0.5,
+            "persistence_mape": self.persistence_relative,
+            "coverage80": self.inside,
             "expected": self.expected2**0.5,
             "mean": self.mean,
             "sd": max(self.residual2 - self.mean**2, 0.0) ** 0.5,
@@ -80,10 +104,6 @@ class Following:
             "lag1": self.lag1 / self.nis if self.nis > 0.0 else 0.0,
             "n": self.n,
         }
-
-    def lost(self) -> bool:
-        """Tell whether what is read stays far from what is predicted."""
-        return self.n > 3 and self.residual2 > OUT_OF_SYNC_SIGMAS**2 * self.expected2
 
 
 def _blend(n: int, old: float, new: float) -> float:

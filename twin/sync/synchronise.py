@@ -317,12 +317,18 @@ class Synchroniser:
                 rows.append({"channel": f"{kind}.{channel}", **f.row(), "shut_out": out})
         return rows
 
-    def in_sync(self) -> tuple[bool, str]:
-        """Tell whether the twin follows, and if not which channel ran away."""
-        for (kind, channel), f in self.following.items():
-            if f.lost():
-                return False, f"{kind}.{channel}: residual {f.residual2**0.5:.2f}, expected {f.expected2**0.5:.2f}"
-        return True, ""
+    @property
+    def out(self) -> NDArray[np.bool_]:
+        """By sensor number: whether it is shut out."""
+        return self.sensors.out
+
+    def scaled(self, key: Key) -> Array:
+        """Return the newest innovation of each sensor of a channel over its expected size, NaN where it has none.
+
+        Readings that are held back or shut out are among them.
+        """
+        at = slice(self.names.first[key], self.names.first[key] + self.names.size[key])
+        return np.where(self.board.heard_ms[at] > 0, self.board.scaled[at], np.nan)
 
 
 _OF_POWER = {"node_power_scale", "rack_idle_scale", "rack_bend_scale", "rack_psu_loss_scale"}

@@ -1,0 +1,219 @@
+"""How far ahead the live twin sees: forks of it run 10 min and 1 h on, and are scored when the readings arrive.
+
+Every ten minutes of site time a few members of the live ensemble are copied and left to themselves, every third time
+for the whole hour: jobs, machines and weather go on as the twin knows them. What each sensor will say is kept until it
+says it. Persistence, the reading of the instant the forecast was made, stands beside.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.drivers import Drivers
+from twin.engine import Engine
+from twin.state import State
+from twin.sync.names import Key
+from twin.sync.synchronise import Synchroniser
+from twin.telemetry.store import Batch
+
+Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+HORIZONS_S = (600, 3600)
+EVERY_MS = 600_000
+LONG_EVERY = 3  # the whole hour costs five times the ten minutes
+MEMBERS = 8
+STEP_MS, CALM_STEP_MS = 15_000, 60_000
+NOT_CALM_K = 1e3  # nothing is known of the step before the first: it is a short one
+EARLY_MS = 7_500  # a reading half a tick before the instant is one of that instant
+LATE_MS = 120_000  # slow sensors take turns
+ROUNDS = 144  # of forecasts that count: a day
+Z80 = 1.2816  # 80 % of a normal distribution lie within so many standard deviations
+SMALL = 1e-6  # relative errors are not taken of readings nearer to nothing
+
+
+@dataclass
+class Look:
+    """One forecast that waits: by sensor number mean and standard deviation of what will be read, what was read then.
+
+    persistence: newest reading of each sensor when it was made; read: NaN until it speaks.
+    """
+
+    made_ms: int
+    due_ms: int
+    mean: Array
+    sd: Array
+    persistence: Array
+    read: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Nothing has been read yet."""
+        self.read = np.full(len(self.mean), np.nan)
+
+    @property
+    def horizon_s(self) -> int:
+        """How far ahead it looks [s]."""
+        return (self.due_ms - self.made_ms) // 1000
+
+
+@dataclass(frozen=True)
+class Score:
+    """Sums over the sensors of one channel that answered one forecast; `of_ms`: the instant it was for."""
+
+    of_ms: int
+    n: int
+    error: float
+    error2: float
+    relative: float
+    relative_n: int
+    read: float
+    persistence2: float
+    persistence_relative: float
+    inside: int
+    stale: int
+
+
+class Lookout:
+    """The forecasts of one live twin, waiting and scored."""
+
+    def __init__(self, sync: Synchroniser, members: int = MEMBERS) -> None:
+        """Nothing has been said yet."""
+        self.sync, self.members = sync, members
+        self.waiting: list[Look] = []
+        self.scores: dict[tuple[Key, int], deque[Score]] = {}
+        self.settled: dict[int, Look] = {}
+        """By horizon the newest forecast whose time has come."""
+        self._looked_ms = self._looks = 0
+
+    def tick(self, state: State, drivers: Drivers | None, batch: Batch, now_ms: int) -> None:
+        """Take the readings of now, score what they answer, and look ahead when it is time."""
+        self._hear(batch, now_ms)
+        for look in [one for one in self.waiting if now_ms >= one.due_ms + LATE_MS]:
+            self.waiting.remove(look)
+            self._settle(look)
+        if now_ms - self._looked_ms >= EVERY_MS and self.sync.spoken:
+            self._looked_ms = now_ms
+            self.look(state, drivers, now_ms)
+
+    def look(self, state: State, drivers: Drivers | None, now_ms: int) -> None:
+        """Let a few members live on by themselves and keep what each sensor would read."""
+        rows = np.unique(np.linspace(0, state.members - 1, self.members).astype(np.int64)).tolist()
+        fork = state.rows(rows)
+        fork.step_ms, fork.calm_step_ms = min(STEP_MS, fork.step_ms), CALM_STEP_MS
+        fork.temp_moved_k[...] = NOT_CALM_K
+        engine = Engine(fork, self.sync.site, drivers=drivers)
+        persistence = self._newest()
+        horizons_s = HORIZONS_S if self._looks % LONG_EVERY == 0 else HORIZONS_S[:1]
+        self._looks += 1
+        for horizon_s in horizons_s:
+            due_ms = now_ms + 1000 * horizon_s
+            engine.run(due_ms)
+            engine.derived.refresh()
+            self.waiting.append(Look(now_ms, due_ms, *self._said(engine), persistence))
+
+    def _newest(self) -> Array:
+        answer = np.full(self.sync.names.count, np.nan)
+        for key, following in self.sync.following.items():
+            start = self.sync.names.first[key]
+            answer[start : start + len(following.last)] = following.last
+        return answer
+
+    def _said(self, engine: Engine) -> tuple[Array, Array]:
+        """Return mean and standard deviation of what every sensor that ever spoke will read, NaN of the others."""
+        names, d = self.sync.names, engine.derived
+        mean, sd = np.full((2, names.count), np.nan)
+        for key in self.sync.spoken:
+            o = self.sync.operators[key]
+            predicted = o.predict(d)
+            if o.bias:
+                predicted = predicted + d.state.arrays[o.bias]
+            at = slice(names.first[key], names.first[key] + names.size[key])
+            mean[at] = predicted.mean(axis=0)
+            own = o.error_sd**2 + (o.error_frac * mean[at]) ** 2 + o.noise_sd**2
+            sd[at] = np.sqrt(predicted.var(axis=0, ddof=min(1, len(predicted) - 1)) + own)
+        return mean, sd
+
+    def _hear(self, batch: Batch, now_ms: int) -> None:
+        """Keep the first reading of each sensor at or after the instant of a forecast."""
+        asked = [one for one in self.waiting if now_ms >= one.due_ms - EARLY_MS]
+        if not asked or not len(batch):
+            return
+        sensor = self.sync.names.find(batch)
+        for look in asked:
+            use = (sensor >= 0) & (batch.time_ms >= look.due_ms - EARLY_MS) & (batch.time_ms < look.due_ms + LATE_MS)
+            new = np.flatnonzero(use & np.isnan(look.read[sensor]))[::-1]  # the first of several stays
+            look.read[sensor[new]] = batch.value[new]
+
+    def _settle(self, look: Look) -> None:
+        self.settled[look.horizon_s] = look
+        names, out = self.sync.names, self.sync.out
+        silent = np.isfinite(look.persistence) & (self.sync.past.newest_ms <= look.made_ms)
+        for key in self.sync.spoken:
+            at = slice(names.first[key], names.first[key] + names.size[key])
+            score = score_of(look, at, out[at], silent[at])
+            if score is not None:
+                self.scores.setdefault((key, look.horizon_s), deque(maxlen=ROUNDS)).append(score)
+
+    def rows(self) -> list[dict[str, object]]:
+        """Return one row per channel and horizon, in the words of contracts.md."""
+        return [
+            {"channel": f"{kind}.{channel}", "horizon_s": horizon_s, **summary(list(scores))}
+            for ((kind, channel), horizon_s), scores in sorted(self.scores.items())
+        ]
+
+
+def score_of(look: Look, at: slice, out: Flags, silent: Flags) -> Score | None:
+    """Return how a forecast did on some sensors, those shut out (`out`) left aside; None where none answered.
+
+    silent: sensors that spoke before the forecast and never after it.
+    """
+    y, f, p, sd = look.read[at], look.mean[at], look.persistence[at], look.sd[at]
+    seen = np.isfinite(y) & np.isfinite(f) & np.isfinite(p) & ~out
+    stale = int((silent & ~out).sum())
+    n = int(seen.sum())
+    if not n and not stale:
+        return None
+    y, f, p, sd = y[seen], f[seen], p[seen], sd[seen]
+    size = np.abs(y)
+    some = size > SMALL
+    return Score(
+        of_ms=look.due_ms,
+        n=n,
+        error=float((f - y).sum()),
+        error2=float(((f - y) ** 2).sum()),
+        relative=float((np.abs(f - y)[some] / size[some]).sum()),
+        relative_n=int(some.sum()),
+        read=float(y.sum()),
+        persistence2=float(((p - y) ** 2).sum()),
+        persistence_relative=float((np.abs(p - y)[some] / size[some]).sum()),
+        inside=int((np.abs(f - y) <= Z80 * sd).sum()),
+        stale=stale,
+    )
+
+
+def summary(scores: list[Score]) -> dict[str, object]:
+    """Return the figures of several forecasts of one channel together; None where they mean nothing."""
+    n, relative_n = sum(s.n for s in scores), sum(s.relative_n for s in scores)
+    answer: dict[str, object] = {"n": n, "stale": scores[-1].stale if scores else 0, "forecasts": len(scores)}
+    if not n:
+        return answer | dict.fromkeys(FIGURES) | {"reason": "no sensor answered a forecast"}
+    read = sum(s.read for s in scores)
+    rmse = (sum(s.error2 for s in scores) / n) ** 0.5
+    level = abs(read) / n
+    return answer | {
+        "rmse": rmse,
+        "mape": sum(s.relative for s in scores) / relative_n if relative_n else None,
+        "nmbe": sum(s.error for s in scores) / abs(read) if level > SMALL else None,
+        "cv_rmse": rmse / level if level > SMALL else None,
+        "persistence_rmse": (sum(s.persistence2 for s in scores) / n) ** 0.5,
+        "persistence_mape": sum(s.persistence_relative for s in scores) / relative_n if relative_n else None,
+        "coverage80": sum(s.inside for s in scores) / n,
+    }
+
+
+FIGURES = ("rmse", "mape", "nmbe", "cv_rmse", "persistence_rmse", "persistence_mape", "coverage80")
