@@ -319,7 +319,7 @@ def test_a_failed_sensor_of_an_emulated_site_is_found_in_time(seed, component, c
     beside, told = lives(seed, BEGINS + int(minutes * 4) + 8, {(component, channel): change})
     assert [(e.component, e.code, e.text.split(":")[0]) for e in told] == [(component, channel, reason)]
     assert told[0].time_ms - (beside.emulator.now_ms - (int(minutes * 4) + 8) * TICK_MS) <= minutes * 60_000
-    assert beside.twin.sync.in_sync()[0]
+    assert beside.twin.in_sync()[0]
 
 
 @pytest.mark.slow
