@@ -26,7 +26,7 @@ from screens.view import strip
 
 WALL_MS = 1_700_000_000_000
 ADA = Identity("Ada")
-PAGES = ("screens.fleet", "screens.rehearse", "screens.component", "screens.frame")
+PAGES = ("screens.fleet", "screens.rehearse", "screens.sync", "screens.component", "screens.frame")
 
 
 @pytest.fixture
