@@ -49,15 +49,15 @@ def site(shell, day, tmp_path) -> str:
 def test_the_clean_day_is_stored_whole_and_raises_no_alert(shell, day, site, tmp_path):
     code, got = shell("ingest", str(day / "sensors.parquet"), "--mapping", "harvard_ipmi_day", "--site", site)
     assert (code, got["readings_refused"], got["unmatched"], got["dropped"]) == (0, 0, [], 0)
-    assert got["readings_accepted"] + got["joined"] == 69_860
+    assert got["readings_accepted"] + got["joined"] - got["gathered"] == 69_860
     code, alarms = shell("ingest", str(day / "alarms.parquet"), "--mapping", "harvard_ipmi_day", "--site", site)
     assert (code, alarms["events_accepted"], alarms["readings_refused"]) == (0, 39, 0)
     store = SqliteStore(tmp_path / "home" / "telemetry.sqlite", read_only=True)
-    nodes = load_site(site).node_ids
+    stage = load_site(site)
     newest = store.newest("inlet_c")
     events = store.events(0, 2**60)
     store.close()
-    assert set(newest) == set(nodes)
+    assert set(newest) == {*stage.node_ids, *stage.rack_ids}
     assert all(15.0 <= value <= 35.0 for _, _, value in newest.values())
     assert len(events) == 39
     assert {event.code.split(":")[0] for event in events} == {"cr", "nc"}
@@ -67,6 +67,8 @@ def test_the_clean_day_is_stored_whole_and_raises_no_alert(shell, day, site, tmp
     assert code == 0
     assert [risk["component"] for risk in scored["risks"] if risk["act"]] == []
     assert scored["alerts"] == []
+    racks = [risk for risk in scored["risks"] if risk["kind"] == "rack"]
+    assert len(racks) == 31
 
 
 def test_the_clean_day_passes_the_check(shell, day, site):
@@ -111,6 +113,6 @@ def test_one_row_in_a_hundred_that_is_bad_is_refused_with_its_reason_and_no_othe
     stored = store.read(None, None, 0, 2**60)
     store.close()
     assert len(aside) == sum(sizes) + 50
-    assert got["readings_accepted"] + got["joined"] == len(frame) - sum(sizes) - 50
+    assert got["readings_accepted"] + got["joined"] - got["gathered"] == len(frame) - sum(sizes) - 50
     assert len(stored) == got["readings_accepted"]
     assert np.isfinite(stored.value).all()

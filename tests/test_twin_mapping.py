@@ -247,6 +247,23 @@ def test_a_sum_waits_for_all_and_a_hottest_is_corrected(tmp_path):
     assert hotter.batch.rows() == [(T0, "n", "gpu_c", 85.0)]
 
 
+def test_a_rack_is_told_the_mean_of_its_nodes(tmp_path):
+    file = tmp_path / "m.toml"
+    file.write_text('[[rule]]\nmatch = "*/t"\ncomponent = "{node:component}"\nchannel = "inlet_c"\nalso = "rack"\n')
+    mapping = load_mapping(file, KIND_OF)
+    start = T0 - T0 % 60_000
+    nodes = [series("", "t", component=f"a-r01-n0{n}") for n in (1, 2, 3)]
+    first = mapping.translate(samples_of([(nodes[0], start + 1000, 20.0), (nodes[1], start + 4000, 24.0)]))
+    assert first.batch.rows()[2:] == [(start, "lab/a/r01", "inlet_c", 22.0)]
+    more = mapping.translate(samples_of([(nodes[2], start + 9000, 28.0), (nodes[0], start + 61_000, 21.0)]))
+    assert more.batch.rows()[2:] == [
+        (start, "lab/a/r01", "inlet_c", 24.0),
+        (start + 60_000, "lab/a/r01", "inlet_c", 21.0),
+    ]
+    bad = mapping.translate(samples_of([(nodes[2], start + 120_000, 999.0)]))
+    assert bad.batch.rows() == [(start + 120_000, "lab/a/r01/n03", "inlet_c", 999.0)]
+
+
 # --- events -----------------------------------------------------------------------------------
 
 

@@ -49,7 +49,13 @@ def run(
     finally:
         store.close()
     unmatched = [name_of(series) for series in list(meant.unmatched)[:LISTED]]
-    more = {"dropped": meant.dropped, "held": meant.held, "joined": meant.joined, "unmatched": unmatched}
+    more = {
+        "dropped": meant.dropped,
+        "held": meant.held,
+        "joined": meant.joined,
+        "gathered": meant.gathered,
+        "unmatched": unmatched,
+    }
     reasons = Counter(counts["refused_by_reason"])
     reasons.subtract({"unmatched_name": (wrong := _wrong_units(meant, names))})
     reasons["wrong_unit"] += wrong

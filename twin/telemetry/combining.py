@@ -39,7 +39,7 @@ class Combiner:
         when the rest arrive. What no channel of the name can be is left alone, to be refused by itself.
         """
         joint = np.array([meaning is not None and meaning.combine is not None for meaning in meanings], dtype=bool)
-        rows = np.flatnonzero(joint[which] & may & _possible(meanings, which, value))
+        rows = np.flatnonzero(joint[which] & may & possible(meanings, which, value))
         others = np.setdiff1d(np.arange(len(which)), rows, assume_unique=True)
         groups = self._grouped(series, meanings, which, time_ms, value, rows)
         out: list[tuple[int, int, float]] = []
@@ -82,7 +82,7 @@ class Combiner:
         return [(place, of, at, said) for (place, _), (of, at, said) in groups.items()]
 
 
-def _possible(meanings: Sequence[Meaning | None], which: Ints, value: Floats) -> NDArray[np.bool_]:
+def possible(meanings: Sequence[Meaning | None], which: Ints, value: Floats) -> NDArray[np.bool_]:
     """Which numbers lie in the widest range of their channel's name, shape (n,)."""
     bounds = [_RANGES.get(meaning.channel, _ALL) if meaning else _ALL for meaning in meanings]
     low, high = np.array([low for low, _ in bounds])[which], np.array([high for _, high in bounds])[which]

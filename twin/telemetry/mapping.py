@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from plant.errors import ConfigError, Fault
 from plant.files import load_toml, shipped
 from plant.references import did_you_mean
-from twin.telemetry.admit import FUTURE_LIMIT_MS
-from twin.telemetry.combining import Combiner
+from twin.telemetry.admit import EARLIEST_MS, FUTURE_LIMIT_MS
+from twin.telemetry.combining import Combiner, possible
 from twin.telemetry.counting import Counters
+from twin.telemetry.gathering import Gatherer
 from twin.telemetry.happenings import Happenings
 from twin.telemetry.hosts import Hosts
 from twin.telemetry.mappingfile import MappingFile, Source, faults_of
@@ -46,7 +47,8 @@ class Translated:
     """What samples mean: readings and events in order of the samples, refusals, and what nobody could place.
 
     unmatched: samples by series that no rule takes; dropped: samples a rule leaves out; held: samples that only open
-    the interval of a counter or wait for the rest of a sum; joined: samples that became one reading with others.
+    the interval of a counter or wait for the rest of a sum; joined: samples that became one reading with others;
+    gathered: readings of wholes, made from those of their parts.
     """
 
     batch: Batch
@@ -56,6 +58,7 @@ class Translated:
     dropped: int = 0
     held: int = 0
     joined: int = 0
+    gathered: int = 0
 
 
 class Mapping:
@@ -76,6 +79,7 @@ class Mapping:
         self._fitting: dict[str, tuple[list[Matcher], list[Matcher]]] = {}
         self._known: dict[Series, tuple[Meaning | None, Happening | None]] = {}
         self._counters, self._combiner, self._happenings = Counters(), Combiner(), Happenings()
+        self._gatherer = Gatherer(kind_of)
 
     @property
     def source(self) -> Source:
@@ -120,9 +124,9 @@ class Mapping:
         kept = placed_ & ~dropped
         refused = _refusals(samples, meanings, kept & ~in_time, BAD_TIME)
         refused += _refusals(samples, meanings, kept & in_time & ~readable, BAD_VALUE)
-        batch, held, joined = self._batch(samples, meanings, value, np.flatnonzero(kept & in_time & readable), now_ms)
+        batch, counts = self._batch(samples, meanings, value, np.flatnonzero(kept & in_time & readable), now_ms)
         unmatched = _unmatched(samples, ~placed_ & ~dropped & ~told)
-        return Translated(batch, events, refused, unmatched, int(dropped.sum()), held, joined)
+        return Translated(batch, events, refused, unmatched, int(dropped.sum()), *counts)
 
     def _batch(
         self,
@@ -131,8 +135,8 @@ class Mapping:
         value: NDArray[np.float64],
         rows: Rows,
         now_ms: int | None,
-    ) -> tuple[Batch, int, int]:
-        """Readings of the rows in our units, rates of counters, series combined; how many are held back and joined."""
+    ) -> tuple[Batch, tuple[int, int, int]]:
+        """Readings of the rows in our units, rates, series combined; how many are held, joined and gathered."""
         which, time_ms, value = samples.which[rows], samples.time_ms[rows], value[rows]
         before = len(rows)
         if any(m is not None and m.counter for m in meanings):
@@ -149,7 +153,26 @@ class Mapping:
             known -= waiting
         component = names_array([m.component if m else "" for m in meanings])[which]
         channel = names_array([m.channel if m else "" for m in meanings])[which]
-        return Batch(time_ms, component, channel, value), held, known - len(which)
+        batch = Batch(time_ms, component, channel, value)
+        wholes = self._wholes(batch, meanings, which, now_ms)
+        counts = (held, known - len(which), sum(len(one) for one in wholes))
+        return Batch.joined([batch, *wholes]) if wholes else batch, counts
+
+    def _wholes(self, batch: Batch, meanings: Sequence[Meaning | None], which: Rows, now_ms: int | None) -> list[Batch]:
+        """Means over parts for rules that ask for them."""
+        places: dict[tuple[str, str], int] = {}
+        of = np.full(len(meanings), -1, dtype=np.int64)
+        for n, m in enumerate(meanings):
+            whole = self._gatherer.whole(m.component, m.also) if m is not None and m.also else None
+            if m is not None and whole is not None:
+                of[n] = places.setdefault((whole, m.channel), len(places))
+        if not places:
+            return []
+        sane = (batch.time_ms <= _latest(now_ms)) & (batch.time_ms >= EARLIEST_MS)
+        rows = np.flatnonzero((of[which] >= 0) & sane & possible(meanings, which, batch.value))
+        if not len(rows):
+            return []
+        return [self._gatherer.means(of[which][rows], list(places), batch.time_ms[rows], batch.value[rows])]
 
     def _looked_up(self, series: Series) -> tuple[Meaning | None, Happening | None]:
         known = self._known.get(series)

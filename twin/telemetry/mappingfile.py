@@ -73,6 +73,7 @@ class Rule(Part):
     combine: Literal["max", "min", "sum", "mean"] | None = Field(
         None, description="several series of one instant are one reading: hottest, sum of phases"
     )
+    also: str | None = words("kind of the whole whose reading is the mean over such parts, for example rack", None)
     event: EventRule | None = Field(None, description="an event instead of, or beside, a reading")
     why: str | None = words("what the rule is about, where it is no matter of course", None)
 
@@ -129,6 +130,8 @@ def _rule_faults(rule: Rule, where: str) -> list[Fault]:
             found.append(Fault(f"{where}.event.bits.{bit}", f"'{bit}' is no bit", "0 to 63", "count bits from 0"))
     if rule.event is not None and rule.event.on == "rise" and bits:
         found.append(Fault(f"{where}.event", "rise with bits", "one of them", "flags have no order: use on = 'change'"))
+    if rule.also is not None and rule.also not in KINDS:
+        found.append(Fault(f"{where}.also", f"'{rule.also}'", f"one of {' '.join(KINDS)}", "name a kind of component"))
     return found + (_unit_faults(rule, where) if rule.drop is not True else [])
 
 

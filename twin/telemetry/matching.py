@@ -32,6 +32,7 @@ class Meaning:
     combine: str | None = None
     rule: str = ""
     unit: str = ""
+    also: str | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Matcher:
         values = () if isinstance(rule.drop, bool) else rule.drop
         return Meaning(
             component, channel, scale, offset, values, False, self._words, self._numbers, rule.counter, rule.combine,
-            self.name, rule.unit or "",
+            self.name, rule.unit or "", rule.also,
         )  # fmt: skip
 
     def happening(self, series: Series, name: str) -> Happening | None:
