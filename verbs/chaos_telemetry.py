@@ -112,6 +112,7 @@ def _inject(scene: Scene, seed: int, n: int, kind: str, told: Callable[[int, int
     except StoreUnavailable as error:
         why = str(error)
     told(n + 1, of)
+    scene.say(f"{kind} over: held {hold_s:.2f} s, recovered in {recovery_s} s {'after a restart ' * restarted}{why}")
     return {
         "n": n,
         "kind": kind,
