@@ -499,3 +499,31 @@ def test_unfinished_files_of_the_dead_are_swept_and_those_of_the_living_left(tmp
     (tmp_path / "000000000008.1.part").write_bytes(b"being written")
     assert Spool(tmp_path).numbers() == []
     assert [path.name for path in tmp_path.iterdir()] == ["000000000008.1.part"]
+
+
+@pytest.mark.parametrize("lost", [set(), {9}, {7, 8, 9}, {4, 5, 6}, set(range(10))])
+@pytest.mark.parametrize("without", [set(), {5, 8}])
+def test_the_first_block_that_is_gone_is_found_whatever_is_lost(
+    tmp_path: Path, lost: set[int], without: set[int]
+) -> None:
+    """Block 4 was the first after an outage; blocks `without` hold only events, by which one cannot ask."""
+    spool = Spool(tmp_path)
+    kept = confirmed.Confirmed(spool, [])
+    for n in range(10):
+        line = (
+            b'event,component=x,site=hk,type=a text="" 1\n'
+            if n in without
+            else b"node,component=c%d,site=hk x=1 1\n" % n
+        )
+        kept.add(spool.put(line, 1).number, len(line), whole=True, marked=n == 4)
+    asked = []
+
+    def is_there(probe: confirmed.Probe) -> bool:
+        asked.append(probe)
+        return int(probe.component[1:]) not in lost
+
+    found = kept.first_gone(is_there)
+    assert (found is None) == (not lost)
+    assert found is None or found - 1 <= min(lost), "all that is gone comes after it"
+    assert found is None or found - 1 >= min(lost) - 1 - len(without), "and not much more"
+    assert len(asked) <= 7

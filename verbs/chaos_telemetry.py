@@ -25,8 +25,8 @@ from verbs.scratch_influx import InfluxServer
 KINDS = ("kill", "pause", "fill", "restart")
 PURPOSE = "chaos telemetry"
 CALM_S, HOLD_S = (0.1, 0.6), {"kill": (0.0, 1.0), "pause": (0.2, 2.5), "fill": (0.3, 1.5), "restart": (0.0, 0.0)}
-# A database that does not take writes again by itself is started anew, as a person would; then it has until RECOVER_S.
-PATIENCE_S, RECOVER_S = 2.5, 25.0
+# One whose disk was full does not take writes again by itself: it is started anew, as a person would.
+PATIENCE_S, RECOVER_S = 3.0, 60.0
 DISK_MB = 192
 
 
@@ -103,7 +103,7 @@ def _inject(scene: Scene, seed: int, n: int, kind: str, told: Callable[[int, int
     try:
         end()
         recovery_s = scene.recovered(PATIENCE_S)
-        if recovery_s is None:
+        if recovery_s is None and kind == "fill":
             restarted = True
             server.stop_database()
             server.start_database()

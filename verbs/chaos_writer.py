@@ -30,7 +30,7 @@ BULK_COMPONENTS = tuple(f"bulk/r{n // 20:02d}/n{n:03d}" for n in range(400))
 BULK_CHANNELS = ("power_kw", "inlet_c", "gpu_c", "outlet_c", "cpu_c")
 PERIOD_S = 0.1
 # Every so many rounds the followed site's last readings are corrected, and the bulk is written.
-CORRECTED_EVERY, BULK_EVERY = 5, 5
+CORRECTED_EVERY, BULK_EVERY = 5, 10
 DRAIN_S = 40.0
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import urllib3
 
 from plant.errors import StoreUnavailable
-from twin.telemetry.confirmed import Confirmed
+from twin.telemetry.confirmed import Confirmed, Probe
 from twin.telemetry.influx_lane import GROUP_BYTES, Lane, Waiting
 from twin.telemetry.influx_query import Address, InfluxQuery, refusal
 from twin.telemetry.spool import Spool
@@ -143,6 +143,7 @@ class _Sender:
         # An earlier process may have died together with the database.
         self._in_doubt = len(confirmed) > 0
         self._confirmed_s = 0.0
+        self._failed = False
 
     def deliver(self, group: Sequence[Waiting]) -> float | None:
         """Store a group of blocks; None when the server has them, else the pause in s that it asked for."""
@@ -152,7 +153,8 @@ class _Sender:
             bodies = [(self._spool.get(b.kept.number) if b.data is None else b.data) or b"" for b in group]
             rejected = self._post_group(bodies, [block.kept.readings for block in group])
             for block, body in zip(group, bodies, strict=True):
-                self._confirmed.add(block.kept.number, len(body), whole=not rejected)
+                self._confirmed.add(block.kept.number, len(body), whole=not rejected, marked=self._failed)
+                self._failed = False
             self._confirmed_s = time.monotonic()
         except StoreUnavailable as error:
             return self._note(str(error), getattr(error.__cause__, "headers", None))
@@ -168,23 +170,25 @@ class _Sender:
         return None
 
     def _note(self, trouble: str, headers: Any) -> float:
-        self._in_doubt = True
+        self._in_doubt = self._failed = True
         with self._account.lock:
             self._account.trouble = " ".join(trouble.split())[:300]
         return _asked_s(headers)
 
     def _restore_forgotten(self) -> None:
-        """When the newest confirmed reading is gone, send again all blocks that are kept."""
-        asked = self._confirmed.newest()
-        if asked is not None and not self._query.series(asked[1].statement()):
-            for body in self._confirmed.bodies(GROUP_BYTES):
+        """Look for what was confirmed, and from the first block that is gone send all again."""
+        while (first := self._confirmed.first_gone(self._is_there)) is not None:
+            for n, body in self._confirmed.bodies(first, GROUP_BYTES):
                 self._post(body, 0, again=True)
-            with self._account.lock:
-                self._account.again += len(self._confirmed)
-            if not self._query.series(asked[1].statement()):
-                # Deleted by a rule of the database's own: it would be so every time.
-                self._confirmed.unfit(asked[0])
+                with self._account.lock:
+                    self._account.again += n
+            # When it still is not there a rule of the database's own deletes it, and would do so every time.
+            if self._confirmed.first_gone(self._is_there) == first:
+                self._confirmed.unfit(first)
         self._in_doubt = False
+
+    def _is_there(self, probe: Probe) -> bool:
+        return bool(self._query.series(probe.statement()))
 
     def _post_group(self, bodies: list[bytes], readings: list[int]) -> int:
         """Store blocks in one request, or where the server finds fault one by one; how many readings it never takes."""
