@@ -144,6 +144,20 @@ def test_a_growing_csv_keeps_its_header_and_counts_its_lines(tmp_path):
     assert told(again.poll(NOW_MS)) == [("a", 5, 5.0)]
 
 
+def test_a_csv_written_anew_under_the_same_long_header_is_read_from_its_start(tmp_path):
+    file = tmp_path / "a.csv"
+    header = "time,component,channel,value," + ",".join(f"note{n}" for n in range(30))
+    empty = "," * 30
+    file.write_text(f"{header}\n1,a,f,1{empty}\n")
+    source = csv_source(file)
+    assert told(source.poll(NOW_MS)) == [("a", 1, 1.0)]
+    with file.open("r+") as same:
+        same.write(f"{header}\n2,b,f,2{empty}\n3,b,f,3{empty}\n")
+    read = source.poll(NOW_MS)
+    assert told(read) == [("b", 2, 2.0), ("b", 3, 3.0)]
+    assert "written anew" in read.bad[0].why
+
+
 def test_a_csv_that_is_none_is_told_not_raised(tmp_path):
     (tmp_path / "a.csv").write_text("hello\nworld\n")
     (tmp_path / "b.csv").write_bytes(b"time,component,channel,value\n1,\xff,f,1\n")

@@ -24,7 +24,8 @@ HEAD_BYTES = 64
 
 @dataclass(slots=True)
 class _File:
-    """A file being read: its next byte, the number of the line that starts there, and how the file begins.
+    """A file being read: its next byte, the number of the line that starts there, how the file begins and what was
+    read last: a file in which either is another was written anew.
 
     Of the files that rest, all read, most are closed; `seen` is size and time [ns] of change when that was so.
     """
@@ -34,6 +35,7 @@ class _File:
     line: int = 1
     head: bytes = b""
     header: bytes = b""
+    last: bytes = b""
     fd: int | None = None
     gone: bool = False
     seen: tuple[int, int] = (-1, -1)
@@ -116,8 +118,9 @@ class GrowingFiles:
     def _begun(self, key: str, path: Path) -> _File:
         """A file seen for the first time, or known from a mark."""
         try:
-            at, line, head, header = self._resumed.pop(key, (0, 1, "", ""))
-            return _File(path, int(at), int(line), bytes.fromhex(head), bytes.fromhex(header))
+            at, line, *parts = self._resumed.pop(key, (0, 1, "", "", ""))
+            head, header, last = map(bytes.fromhex, parts)
+            return _File(path, int(at), int(line), head, header, last)
         except (TypeError, ValueError):
             return _File(path)
 
@@ -128,9 +131,10 @@ class GrowingFiles:
         # pread asks the file itself: a buffer would show what a cut file held before
         head = os.pread(fd, HEAD_BYTES, 0)
         notes = Gathered()
-        if state.st_size < file.at or not head.startswith(file.head):
+        last = os.pread(fd, len(file.last), max(0, file.at - len(file.last)))
+        if state.st_size < file.at or not head.startswith(file.head) or last != file.last:
             notes.bad.append(BadRow(file.path.name, "was cut short or written anew; it is read from its start"))
-            file.at, file.line = 0, 1
+            file.at, file.line, file.last = 0, 1, b""
         file.head = head
         data = os.pread(fd, BLOCK_BYTES, file.at)
         rested = now_ms - state.st_mtime_ns // 1_000_000 > REST_MS
@@ -153,12 +157,15 @@ class GrowingFiles:
         got = self.said(file.path, file.header, lines[at:], first)
         notes.bad += [BadRow(f"{file.path.name} {row.where}", row.why, row.said) for row in got.bad]
         reads.append(Read(got.samples))
+        file.last = lines[-HEAD_BYTES:]
         file.at += len(lines)
         file.line += lines.count(b"\n")
 
     def mark(self) -> Mark:
-        here = {key: [file.at, file.line, file.head.hex(), file.header.hex()] for key, file in self._files.items()}
-        return self._resumed | here
+        def known(file: _File) -> list[int | str]:
+            return [file.at, file.line, file.head.hex(), file.header.hex(), file.last.hex()]
+
+        return self._resumed | {key: known(file) for key, file in self._files.items()}
 
     def resume(self, mark: Mark) -> None:
         self._resumed = dict(mark)

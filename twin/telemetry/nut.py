@@ -39,7 +39,7 @@ FLAG_BITS = {"CAL": 0, "TRIM": 1, "BOOST": 2, "OL": 3, "OB": 4, "OVER": 5, "LB":
 MEASURED = ("ambient.", "battery.", "input.", "outlet.", "output.", "ups.")
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
 _VARIABLE = re.compile(r'VAR (\S+) (\S+) "((?:[^"\\]|\\.)*)"')
-_UNIT = re.compile(r'UPS (\S+) "(?:[^"\\]|\\.)*"')
+_UNIT = re.compile(r"UPS (\S+)( .*)?")
 
 
 class NutSource:
