@@ -11,13 +11,13 @@ from scheduler.port import SchedulerPort, Watched
 from twin import effects
 from twin.drivers import Drivers
 from twin.engine import Engine
-from twin.ensemble import make_state
+from twin.ensemble import LIVE, NONE, make_state
 from twin.state import State
 from twin.sync.activity import Activity, set_told
 from twin.sync.ahead import Lookout
 from twin.sync.divergence import Divergence, halls_behind
 from twin.sync.events import adopt_events
-from twin.sync.follow import adopt_jobs, adopt_nodes, strayed
+from twin.sync.follow import adopt_jobs, adopt_nodes, doubt_power, strayed
 from twin.sync.nodestates import adopt_up
 from twin.sync.report import sync_rows
 from twin.sync.synchronise import Synchroniser
@@ -38,13 +38,17 @@ class LiveTwin:
         seed: int,
         drivers: Drivers | None = None,
         state: State | None = None,
+        *,
+        doubts: bool = True,
     ) -> None:
-        """Start from a snapshot, or at rest."""
-        self.site, self.drivers = site, drivers
+        """Start from a snapshot, or at rest; doubts: new work makes the power of its nodes uncertain."""
+        self.site, self.drivers, self.doubts = site, drivers, doubts
         self.sync = Synchroniser(site)
         self.divergence, self.lookout = Divergence(site, self.sync), Lookout(self.sync)
-        self.engine = Engine(state or make_state(site, now_ms, members=members, seed=seed), site, drivers=drivers)
         self.activity = Activity(site)
+        spread = LIVE if members > 1 else NONE
+        begun = state or make_state(site, now_ms, members=members, seed=seed, spread=spread)
+        self.engine = Engine(begun, site, drivers=drivers)
         self._jobs_version: object = None
         self._jobs_ms = self._nodes_ms = 0
 
@@ -58,17 +62,22 @@ class LiveTwin:
         self.engine.run(now_ms)
 
     def follow(self, scheduler: SchedulerPort, now_ms: int, version: object = None) -> None:
-        """Take jobs, cordons and caps from the scheduler, at most once a minute, sooner after an act of ours.
+        """Take jobs, cordons and caps from the scheduler: once a minute, at once where it can tell that they changed.
 
-        One that is watched live (`look_ms`) is asked as often as it may be, also for nodes that went down or came back.
+        A rack whose work began a minute before the twin knew of it would pass for one that warms faster. One that is
+        watched live (`look_ms`) is asked as often as it may be, also for nodes that went down or came back.
         """
         if isinstance(scheduler, Watched):
             self._watch(scheduler, now_ms)
             return
         old_ms = now_ms - self._jobs_ms
-        if old_ms >= JOBS_EVERY_MS and (version is None or version != self._jobs_version or old_ms >= NODES_EVERY_MS):
+        due = old_ms >= JOBS_EVERY_MS if version is None else version != self._jobs_version
+        if due or old_ms >= NODES_EVERY_MS:
+            used = self.engine.derived.util_frac
             state = adopt_jobs(self.state, self.site, scheduler.observe())
             self.engine = Engine(state, self.site, drivers=self.drivers)
+            if self.doubts:
+                doubt_power(self.engine.derived, used)
             self._jobs_version, self._jobs_ms = version, now_ms
         if now_ms - self._nodes_ms >= NODES_EVERY_MS:
             adopt_nodes(self.state, self.site, scheduler.nodes())

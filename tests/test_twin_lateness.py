@@ -71,7 +71,7 @@ def test_in_a_linear_case_readings_say_the_same_in_any_order_of_arrival(late):
 @given(late=arrivals())
 def test_with_all_of_the_twin_the_order_matters_little(late):
     on_time = believed([(step, rack, value, 0) for step, rack, value, _ in late], OPERATORS)
-    assert np.abs(believed(late, OPERATORS).mean(axis=0) - on_time.mean(axis=0)).max() < 0.03
+    assert np.abs(believed(late, OPERATORS).mean(axis=0) - on_time.mean(axis=0)).max() < 0.06
 
 
 def one(past_ms: int, now_ms: int, value: float = 30.0) -> Batch:

@@ -49,6 +49,12 @@ class Spread:
     uniform: bool = False  # spread evenly within two of these standard deviations, not normally
 
 
+# Of a twin that follows a site: nobody knows these of a real one better than to some 20 %.
+LIVE = Spread(
+    rack_mass_frac=0.12, rack_air_frac=0.12, rack_ua_frac=0.12, rack_flow_frac=0.12, rack_recirc_frac=0.12,
+    loop_water_frac=0.12, chiller_capacity_frac=0.12, chiller_cop_frac=0.12, node_power_frac=0.12,
+    unit_flow_frac=0.12, structure_frac=0.12,
+)  # fmt: skip
 NONE = Spread(*[0.0] * 17)
 FOULING_K = 1.5  # condensers of one plant differ: not all trip at one temperature [assumed]
 LIMIT_SIGMAS = 2.0  # parameters stay within two standard deviations, so that none becomes absurd

@@ -62,7 +62,7 @@ FIELDS: tuple[Field, ...] = (
     Field("rack_outlet_bias_k", "rack", FLOAT, "error of the sensor at its outlet [K]", True),
     # halls, cooling, water
     Field("hall_hot_c", "hall", FLOAT, "hot-aisle air [C]", True),
-    Field("hall_setpoint_c", "hall", FLOAT, "supply-air set-point [C]"),
+    Field("hall_setpoint_c", "hall", FLOAT, "supply-air set-point [C]", True),
     Field("hall_supply_c", "hall", FLOAT, "supply air during the last step [C]"),
     Field("hall_structure_c", "hall", FLOAT, "walls, floor and steel beside the hot-side air [C]", True),
     Field("hall_structure_kj_per_k", "hall", FLOAT, "heat capacity of these, 0 without such a node [kJ/K]", True),

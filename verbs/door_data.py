@@ -209,7 +209,7 @@ def evaluate_emulated(
     site: Site = "hall",
     seeds: Annotated[int, typer.Option("--seeds", min=1, max=1_000, help="Emulated sites, a count.")] = 3,
     hours: Annotated[float, typer.Option("--hours", min=1.0, max=24.0, help="Telemetry the twin hears [h].")] = 2.0,
-    members: Annotated[int, typer.Option("--members", min=4, max=1_024, help="Members of each twin, a count.")] = 32,
+    members: Annotated[int, typer.Option("--members", min=4, max=1_024, help="Members of each twin, a count.")] = 64,
     workers: Workers = 1,
     seed: Seed = 0,
     json: Json = False,

@@ -1,8 +1,9 @@
 """Rows of a trial: how far forecasts of inlets are from what came, beside persistence; windows sorted by a rule.
 
 A window is one rack from the instant of a forecast to the instant it is for. It is a *transient* when the true inlet
-changes by more than 0.5 K over it, else *calm*; it is *foreseeable* when nothing that was not announced begins in its
-hall within it. Both follow from the story and the truth alone, not from any forecast.
+changes by more than 0.5 K over it, else *calm*; it is *foreseeable* when nothing begins or ends in its hall within it:
+no load comes or goes, no set-point is changed, no machine stops or comes back. Both follow from the story and the truth
+alone, not from any forecast.
 """
 
 from __future__ import annotations
@@ -63,9 +64,7 @@ def _windows(trial: Trial, f: Forecast) -> tuple[Any, ...]:
     )  # fmt: skip
     site = trial.story.site
     taken_by_surprise = {
-        site.hall_ids.index(h.hall)
-        for h in trial.story.happenings()
-        if not h.announced and f.made_ms < h.at_ms <= f.for_ms
+        site.hall_ids.index(h.hall) for h in trial.story.happenings() if f.made_ms < h.at_ms <= f.for_ms
     }
     error, error_read = f.mean_c - true_then, f.mean_c + f.bias_k - read_then
     read_sd = np.hypot(f.read_sd_k, SENSORS.temp_k)

@@ -24,7 +24,8 @@ CALM_BUSY_FRAC, EVENTFUL_BUSY_FRAC = 0.6, 0.35
 WAVE_FRAC = 0.4  # of a hall's nodes
 WAVE_MIN, WAVE_RUN_MIN = (10.0, 88.0), (66.0, 200.0)  # when work comes [min], and how long it stays
 SETPOINT_MIN, SETPOINT_K = (26.0, 40.0), 2.0  # raised and put back
-TRIP_MIN = 56.0  # all running chillers of a loop trip at once and restart by themselves
+OUT_MIN = (50.0, 78.0)  # chillers of a loop fail and come back
+OUT_SHARE = 0.6  # of the loop's heat in a wave is more than the others can take
 UNITS_MIN = (97.0, 109.0)  # cooling units stop and come back
 UNITS_SHARE = 0.85  # of the hall's design air that is left
 CONTROL_ERROR_K = 0.5  # the sensor by which a hall's control holds its supply air errs, evenly within this
@@ -34,12 +35,11 @@ SECOND_HALL_MIN = 5.0  # halls do not move together
 
 @dataclass(frozen=True)
 class Happening:
-    """Something that changes inlets at an instant; announced: the site says beforehand that it will come."""
+    """Something that changes inlets at an instant and that nobody said beforehand."""
 
     at_ms: int
     hall: str
     kind: str
-    announced: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,21 @@ class Story:
     def _write(self, emulator: Emulator) -> None:
         agenda, site = emulator.engine.state.agenda, self.site
         for h in range(len(site.hall_ids)):
-            loop = int(site.hall_loop[h])
-            for k in np.flatnonzero((site.chiller_loop == loop) & ~site.chiller_standby):
-                agenda.add(self._at_ms(TRIP_MIN, "trip", loop), "chiller", site.chiller_ids[k], "shock")
+            mended = {"repaired_ms": self._at_ms(OUT_MIN[1], "chillers", h)}
+            for k in self._chillers(h):
+                agenda.add(self._at_ms(OUT_MIN[0], "chillers", h), "chiller", site.chiller_ids[k], "out", mended)
             back = {"repaired_ms": self._at_ms(UNITS_MIN[1], "units", h)}
             for unit in self._units(h):
                 agenda.add(self._at_ms(UNITS_MIN[0], "units", h), "cooling_unit", site.unit_ids[unit], "stop", back)
+
+    def _chillers(self, hall: int) -> list[int]:
+        """Chillers that fail: so many of those on duty that the others take `OUT_SHARE` of a wave's heat at most."""
+        loop = int(self.site.hall_loop[hall])
+        duty = np.flatnonzero((self.site.chiller_loop == loop) & ~self.site.chiller_standby)
+        busy = EVENTFUL_BUSY_FRAC + WAVE_FRAC
+        heat_kw = busy * float(self.site.hall_design_kw[self.site.hall_loop == loop].sum())
+        able = np.cumsum(self.site.chiller_capacity_kw[duty]) <= OUT_SHARE * heat_kw
+        return [int(k) for k in duty[int(able.sum()) :]]
 
     def _units(self, hall: int) -> list[int]:
         """Cooling units that stop: so many that the others give at most `UNITS_SHARE` of the design air."""
@@ -137,16 +146,12 @@ class Story:
         emulator.request("command", {"verb": "plant", "key": key, "epoch": 1, "args": args})
 
     def happenings(self) -> list[Happening]:
-        """Everything that the twin cannot know before it happens, and what the site announces."""
+        """Everything that the twin cannot know before it happens."""
         out = [Happening(c.at_ms, self.site.hall_ids[c.hall], "set-point") for c in self.setpoints()]
         if not self.eventful:
             return out
         for h, hall in enumerate(self.site.hall_ids):
-            loop = int(self.site.hall_loop[h])
-            restart_s = float(self.site.cooling.chiller_retry_s[self.site.chiller_loop == loop].max())
-            trip_ms = self._at_ms(TRIP_MIN, "trip", loop)
-            out.append(Happening(trip_ms, hall, "chillers trip"))
-            out.append(Happening(trip_ms + int(restart_s * 1000), hall, "chillers restart", announced=True))
+            out += [Happening(self._at_ms(m, "chillers", h), hall, "chillers") for m in OUT_MIN]
             out += [Happening(self._at_ms(m, "units", h), hall, "cooling units") for m in UNITS_MIN]
         for wave in self.waves():
             out.append(Happening(wave.at_ms, wave.hall, "work comes"))

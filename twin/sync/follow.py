@@ -6,17 +6,21 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from plant.network import GB_PER_GBIT
 from plant.site import Site
+from plant.streams import component_keys, normal
 from plant.workload import job_class
 from twin import jobs as J
+from twin.derived import Derived
 from twin.emulated_jobs import ACTIVITY
 from twin.fields import FIELDS
 from twin.jobfile import services_seen
 from twin.jobs import Jobs, make_jobs, move_columns
 from twin.state import State, axis_shape
 
+WORK_SD = 0.08  # of the power of unknown work, relative: the emulated jobs of a class differ by +-15 % [assumed]
 SAVED_S = 1.0  # a job that has run before has something to restart from
 
 
@@ -133,6 +137,23 @@ def strayed(state: State, seen: Sequence[Any]) -> bool:
     if None in wanted or len(wanted) != len(seen):
         return True
     return bool((state.job_phase != np.array(wanted, dtype=np.int8)[None, :]).any())
+
+
+def doubt_power(d: Derived, used_before: NDArray[np.float64]) -> None:
+    """Make the power of nodes whose work changed uncertain again, in place: how busy it keeps them nobody has said.
+
+    used_before: their utilisation before (M, N). The nodes of a rack share the doubt, as those of one job do.
+    """
+    s, site = d.state, d.site
+    changed = np.flatnonzero((np.abs(d.util_frac - used_before) > 1e-6).any(axis=0))
+    if not len(changed) or s.members < 2:
+        return
+    racks = site.node_rack[changed]
+    keys = component_keys(tuple(site.rack_ids[r] for r in np.unique(racks)))
+    z = normal(s.seed, "work of the rack", s.member[:, None], keys[None, :], s.now_ms // 1000)
+    z = (z - z.mean(axis=0))[:, np.unique(racks, return_inverse=True)[1]]
+    s.node_power_scale[:, changed] *= np.exp(WORK_SD * z)
+    d.mark()
 
 
 def adopt_nodes(state: State, site: Site, seen: Sequence[Any]) -> None:

@@ -147,18 +147,22 @@ OPERATORS: tuple[Operator, ...] = (
     Operator(
         "loop", "supply_c", lambda d: d.state.loop_supply_c, of("loop_supply_c"),
         (Link("loop_water_kj_per_k"), Link("chiller_capacity_kw", _chillers_of_loop)), "loop_supply_bias_k",
-        error_sd=0.2, noise_sd=0.3, at_rest=True,
+        error_sd=0.13, noise_sd=0.05, at_rest=True,
     ),
     Operator("cdu", "coolant_c", lambda d: d.state.cdu_coolant_c, of("cdu_coolant_c"), error_sd=0.3, noise_sd=0.3),
     Operator("loop", "flow_frac", water_flow_frac, of("loop_flow_frac"), error_sd=0.015, noise_sd=0.02, jump_sd=0.15),
     Operator(
         "hall", "hot_c", lambda d: d.state.hall_hot_c, of("hall_hot_c"),
-        of("hall_structure_c", "hall_structure_kj_per_k"), "hall_hot_bias_k", error_sd=0.2, noise_sd=0.3, at_rest=True,
+        of("hall_structure_c", "hall_structure_kj_per_k"), "hall_hot_bias_k", error_sd=0.13, noise_sd=0.1, at_rest=True,
         drift_k=1.0,
     ),
     Operator(
+        "cooling_unit", "supply_c", lambda d: d.state.hall_supply_c.take(d.site.unit_hall, axis=1), (),
+        of("hall_setpoint_c"), error_sd=0.15, group=lambda site: site.unit_hall, axis="hall", jump_sd=2.5,
+    ),
+    Operator(
         "rack", "inlet_c", lambda d: d.state.rack_inlet_c, (), of("rack_recirc_frac"), "rack_inlet_bias_k",
-        error_sd=0.2, jump_sd=0.5, drift_k=1.0,
+        error_sd=0.13, jump_sd=0.5, drift_k=1.0,
     ),
     Operator(
         "node", "inlet_c", _node_inlet_c, (), of("rack_recirc_frac"), error_sd=0.5,
@@ -168,8 +172,9 @@ OPERATORS: tuple[Operator, ...] = (
         # the air takes its temperature from the equipment within seconds: a correction of the air alone is forgotten
         # by the next step, and the rack's flow would be blamed for the rest
         "rack", "outlet_c", lambda d: d.state.rack_air_c, of("rack_air_c", "rack_mass_c"),
-        of("rack_flow_kw_per_k", "rack_ua_kw_per_k", "rack_mass_kj_per_k"), "rack_outlet_bias_k",
-        error_sd=0.2, noise_sd=0.3, at_rest=True, jump_sd=2.0, drift_k=1.5,
+        (*of("rack_flow_kw_per_k", "rack_ua_kw_per_k", "rack_mass_kj_per_k"),
+         Link("node_power_scale", lambda site: site.node_rack)), "rack_outlet_bias_k",
+        error_sd=0.13, noise_sd=0.1, at_rest=True, jump_sd=2.0, drift_k=1.5,
     ),
     Operator("node", "gpu_c", lambda d: d.state.gpu_c, of("gpu_c"), error_sd=1.0, noise_sd=2.0, sensors=_gpu_nodes,
         jump_sd=10.0,
@@ -201,13 +206,12 @@ OPERATORS: tuple[Operator, ...] = (
         "rack", "power_kw", lambda d: d.rack_kw, (), (*of(*CURVE), Link("node_power_scale", _rack_of_node)),
         error_sd=0.05, error_frac=0.02, jump_frac=0.5, every_ms=60_000,
     ),
-    Operator("cooling_unit", "supply_c", lambda d: d.state.hall_supply_c.take(d.site.unit_hall, axis=1), error_sd=0.5),
     Operator(
         "ups", "load_frac", lambda d: ups_loads(d) / np.maximum(d.site.ups_rated_kw, 1e-9), error_sd=0.005,
         error_frac=0.02, jump_sd=0.2,
     ),
     Operator(
-        "node", "power_kw", lambda d: d.node_kw, (), of("node_power_scale"), error_sd=0.02,
+        "node", "power_kw", lambda d: d.node_kw, (), of("node_power_scale"), error_sd=0.002, error_frac=0.012,
         jump_sd=0.1, jump_frac=0.7,
         shared=of(*CURVE), share=_rack_of_node,
         every_ms=60_000,  # a node's own scale is slow, and moving it means settling all power anew

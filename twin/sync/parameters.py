@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plant.site import Site
-from twin.ensemble import Spread
+from twin.ensemble import LIVE
 
 Array = NDArray[np.float64]
 
-PRIOR = Spread()
+PRIOR = LIVE
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,10 @@ class Parameter:
 PARAMETERS: tuple[Parameter, ...] = (
     Parameter("rack_mass_kj_per_k", PRIOR.rack_mass_frac, 0.5, 2.0, 0.1),
     Parameter("rack_ua_kw_per_k", PRIOR.rack_ua_frac, 0.5, 2.0, 0.1),
-    Parameter("rack_flow_kw_per_k", PRIOR.rack_flow_frac, 0.5, 2.0, 0.1, floor=0.4),
+    Parameter("rack_flow_kw_per_k", PRIOR.rack_flow_frac, 0.5, 2.0, 0.1),
     Parameter("rack_recirc_frac", 0.01, 0.0, 0.95, 0.02, log=False, of_site=False, floor=0.5),
+    # Not the set-point itself but what the hall's control makes of it: its sensor errs, people change it.
+    Parameter("hall_setpoint_c", 0.5, 5.0, 45.0, 5.0, log=False, of_site=False, floor=0.2),
     Parameter("hall_structure_kj_per_k", PRIOR.structure_frac, 0.5, 2.0, 0.1),
     Parameter("hall_fan_scale", PRIOR.fan_power_frac, 0.5, 2.0, 0.1, of_site=False),
     Parameter("unit_flow_kw_per_k", PRIOR.unit_flow_frac, 0.5, 1.5, 0.1),
@@ -51,7 +53,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("chiller_capacity_kw", PRIOR.chiller_capacity_frac, 0.5, 1.5, 0.1),
     Parameter("chiller_cop", PRIOR.chiller_cop_frac, 0.5, 2.0, 0.1),
     # The scale also carries what the twin cannot know of a job's activity.
-    Parameter("node_power_scale", PRIOR.node_power_frac, 0.3, 3.0, 0.5, of_site=False, floor=1.5),
+    Parameter("node_power_scale", PRIOR.node_power_frac, 0.3, 3.0, 0.5, of_site=False, floor=0.25),
     Parameter("rack_idle_scale", PRIOR.idle_frac, 0.5, 2.0, 0.1, of_site=False),
     Parameter("rack_bend_scale", PRIOR.bend_frac, 0.3, 3.0, 0.1, of_site=False),
     Parameter("rack_psu_loss_scale", PRIOR.psu_loss_frac, 0.5, 2.0, 0.1, of_site=False),

@@ -6,6 +6,8 @@ reading against the prediction of its own time, keep the ensemble wide enough, e
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +18,7 @@ from twin.flows import stored_heat_kj
 from twin.state import State
 from twin.sync.asked import Asked, together
 from twin.sync.assimilate import Correction, Observed, columns, mean_of, put
+from twin.sync.confirm import Confirm
 from twin.sync.evidence import Board
 from twin.sync.flags import FLAGS, set_flags
 from twin.sync.inflate import Widths, moving
@@ -24,7 +27,8 @@ from twin.sync.lateness import Moment, Past, Round
 from twin.sync.names import Key, Names
 from twin.sync.operators import OPERATORS, Link, Operator
 from twin.sync.parameters import BY_NAME
-from twin.sync.sensorfaults import Heard, Sensors
+from twin.sync.sensorfaults import TRIM, Heard, Sensors
+from twin.sync.sharedair import FOLLOWS_FRAC, INLET, SHARING, SharedAir, agreed_weight
 from twin.sync.shutouts import ShutOuts
 from twin.telemetry.store import Batch
 
@@ -51,9 +55,11 @@ class Synchroniser:
         self.board = Board(site, self.names)
         self.sensors = Sensors(self.names, self.board)
         self.shutouts = ShutOuts(site, self.names, self.sensors, self.operators)
+        self.air = SharedAir(site)
         self.unit = {o.key: channel_of(*o.key).unit for o in operators}
         self.spoken: set[Key] = set()
         self._kept: dict[Key, tuple[Array, NDArray[np.bool_]]] = {}
+        self.confirm = Confirm()
         self._taken_ms = dict.fromkeys(self.operators, 0)
         self._forgot_ms = 0
 
@@ -86,6 +92,9 @@ class Synchroniser:
             ]
             for a in asked:
                 self.sensors.note(a.heard, r.moment.time_ms)
+                if a.operator.key == INLET:
+                    trusted = ~self.sensors.out[a.heard.sensor]
+                    self.air.hear(a.at[trusted], (a.value - a.heard.mean)[trusted], r.moment.time_ms)
             for a in asked:
                 touched |= self._hear(d, a, r.moment)
         touched |= self._take_kept(d, moment)
@@ -129,7 +138,7 @@ class Synchroniser:
         """Hold readings against what was expected of them at their time."""
         if o.every_ms:
             mean = self.past.recall(o.key, moment)[at]
-            variance = (UNSEEN_FRAC * mean) ** 2
+            variance = (self._unseen_frac(d, o, at) * mean) ** 2
             predicted = None
         else:
             predicted = self._expected(d, o, moment, at)
@@ -148,15 +157,28 @@ class Synchroniser:
         heard = Heard(sensor, value, mean, variance + noise_var + error_var, jump_var, self.unit[o.key], o.drift_k)
         return Asked(o, at, value, heard, error_var, noise_var, predicted)
 
+    def _unseen_frac(self, d: Derived, o: Operator, at: Places) -> Array:
+        """How far the members lie apart, as a share of what they predict, where only their mean was kept."""
+        frac = np.full(len(at), UNSEEN_FRAC)
+        if o.key == ("node", "power_kw") and d.state.members > 1:
+            frac = np.maximum(frac, d.state.node_power_scale[:, at].std(axis=0))
+        return frac
+
     def _hear(self, d: Derived, a: Asked, moment: Moment) -> set[str]:
         """Take in the readings of one channel and step that may be used, or keep them until their turn."""
         use, weight = self.sensors.judge(a.heard, moment.time_ms)
+        key = a.operator.key
+        if key in self.group:
+            scaled = (a.value - a.heard.mean) / np.sqrt(a.heard.var)
+            weight = agreed_weight(scaled, self.group[key][a.at], weight, TRIM)
+        elif key in SHARING:
+            common_k = self.air.of(a.at)
+            a = replace(a, value=a.value - common_k, error_var=a.error_var + (FOLLOWS_FRAC * common_k) ** 2)
         self.shutouts.announce(d.state, self.sensors.take_news())
         if not use.all():
             a = a.take(use)
         if not len(a.at):
             return set()
-        key = a.operator.key
         if not a.operator.every_ms:
             assert a.predicted is not None
             return self._apply(
@@ -164,7 +186,8 @@ class Synchroniser:
             )
         n = self.names.size[key]
         excess, kept = self._kept.setdefault(key, (np.zeros(n), np.zeros(n, dtype=bool)))
-        excess[a.at], kept[a.at] = a.value - a.heard.mean[use], True
+        sure = self.confirm.sure(key, n, a.at, a.value, weight[use] > 1.0)
+        excess[a.at[sure]], kept[a.at[sure]] = (a.value - a.heard.mean[use])[sure], True
         return set()
 
     def _take_kept(self, d: Derived, moment: Moment) -> set[str]:

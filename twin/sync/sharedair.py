@@ -1,0 +1,61 @@
+"""The air that racks of a hall share: what all their inlets say beyond what was predicted is no rack's and no sensor's.
+
+A set-point that was changed, a coil that gives less than the twin believes, an error of the water's sensor show in all
+inlets of a hall alike, and in the outlets behind them. Taken for the racks' own they would bend flows, time constants
+and the errors of sensors; so each reading of a rack is held against the others of its hall.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plant.site import Site
+from twin.sync.names import Key
+
+Array = NDArray[np.float64]
+Places = NDArray[np.int64]
+
+INLET: Key = ("rack", "inlet_c")
+SHARING: tuple[Key, ...] = (INLET, ("rack", "outlet_c"))
+FRESH_MS = 60_000  # inlets take turns: what was said within so long counts as of now
+LEAST_RACKS = 4
+FOLLOWS_FRAC = 0.3  # an outlet follows its inlet at once by two thirds or so, then slowly: this much stays unsure
+
+
+class SharedAir:
+    """The newest surprise of every rack inlet, and what those of a hall have in common."""
+
+    def __init__(self, site: Site) -> None:
+        """Nothing has been heard."""
+        racks = len(site.rack_ids)
+        self.hall = np.asarray(site.rack_hall, dtype=np.int64)
+        self.surprise_k, self.heard_ms = np.zeros(racks), np.full(racks, -(2**62), dtype=np.int64)
+        self.common_k = np.zeros(len(site.hall_ids))
+
+    def hear(self, racks: Places, difference_k: Array, time_ms: int) -> None:
+        """Take what inlets read beyond the prediction [K]; the common part of each hall is their median."""
+        self.surprise_k[racks], self.heard_ms[racks] = difference_k, time_ms
+        fresh = np.abs(self.heard_ms - time_ms) <= FRESH_MS
+        for h in range(len(self.common_k)):
+            here = fresh & (self.hall == h)
+            self.common_k[h] = np.median(self.surprise_k[here]) if here.sum() >= LEAST_RACKS else 0.0
+
+    def of(self, racks: Places) -> Array:
+        """Return the common part at some racks [K]."""
+        return np.asarray(self.common_k[self.hall[racks]])
+
+
+def agreed_weight(scaled: Array, group: Places, weight: Array, most: float) -> Array:
+    """Return by how much the error variance of each reading grows; not where most of its group say the same.
+
+    scaled: what was read beyond the prediction over its expected size (n,); group: of each sensor; most: beyond so many
+    the reading of a lone sensor counts less.
+    """
+    out = weight.copy()
+    for g in np.unique(group[weight > 1.0]).tolist():
+        here = group == g
+        common = np.median(scaled[here])
+        if here.sum() > 1 and abs(common) > most:
+            out[here & (np.abs(scaled - common) <= most)] = 1.0
+    return out
