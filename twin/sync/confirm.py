@@ -8,12 +8,22 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from twin.state import State
 from twin.sync.names import Key
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
 
+UNSEEN_FRAC = 0.05  # at least so far apart
 SAME_FRAC = 0.15  # two surprising readings that differ by less say the same
+
+
+def unseen_frac(s: State, key: Key, at: Places) -> Array:
+    """How far the members lie apart, as a share of what they predict, where only their mean was kept."""
+    frac = np.full(len(at), UNSEEN_FRAC)
+    if key == ("node", "power_kw") and s.members > 1:
+        frac = np.maximum(frac, s.node_power_scale[:, at].std(axis=0))
+    return frac
 
 
 class Confirm:

@@ -7,11 +7,15 @@ and the errors of sensors; so each reading of a rack is held against the others 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from plant.site import Site
+from twin.sync.asked import Asked
 from twin.sync.names import Key
+from twin.sync.sensorfaults import TRIM, Heard
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -41,21 +45,19 @@ class SharedAir:
             here = fresh & (self.hall == h)
             self.common_k[h] = np.median(self.surprise_k[here]) if here.sum() >= LEAST_RACKS else 0.0
 
-    def of(self, racks: Places) -> Array:
-        """Return the common part at some racks [K]."""
-        return np.asarray(self.common_k[self.hall[racks]])
+    def less_common(self, a: Asked) -> Asked:
+        """Return readings of racks less what their hall has in common; how an outlet follows that is not quite sure."""
+        common_k = self.common_k[self.hall[a.at]]
+        return replace(a, value=a.value - common_k, error_var=a.error_var + (FOLLOWS_FRAC * common_k) ** 2)
 
 
-def agreed_weight(scaled: Array, group: Places, weight: Array, most: float) -> Array:
-    """Return by how much the error variance of each reading grows; not where most of its group say the same.
-
-    scaled: what was read beyond the prediction over its expected size (n,); group: of each sensor; most: beyond so many
-    the reading of a lone sensor counts less.
-    """
+def agreed_weight(heard: Heard, group: Places, weight: Array) -> Array:
+    """Return by how much the error variance of each reading grows (n,); not where most of its group say the same."""
+    scaled = (heard.value - heard.mean) / np.sqrt(heard.var)
     out = weight.copy()
     for g in np.unique(group[weight > 1.0]).tolist():
         here = group == g
         common = np.median(scaled[here])
-        if here.sum() > 1 and abs(common) > most:
-            out[here & (np.abs(scaled - common) <= most)] = 1.0
+        if here.sum() > 1 and abs(common) > TRIM:
+            out[here & (np.abs(scaled - common) <= TRIM)] = 1.0
     return out

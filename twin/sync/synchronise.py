@@ -6,8 +6,6 @@ reading against the prediction of its own time, keep the ensemble wide enough, e
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +16,7 @@ from twin.flows import stored_heat_kj
 from twin.state import State
 from twin.sync.asked import Asked, together
 from twin.sync.assimilate import Correction, Observed, columns, mean_of, put
-from twin.sync.confirm import Confirm
+from twin.sync.confirm import Confirm, unseen_frac
 from twin.sync.evidence import Board
 from twin.sync.flags import FLAGS, set_flags
 from twin.sync.inflate import Widths, moving
@@ -27,8 +25,8 @@ from twin.sync.lateness import Moment, Past, Round
 from twin.sync.names import Key, Names
 from twin.sync.operators import OPERATORS, Link, Operator
 from twin.sync.parameters import BY_NAME
-from twin.sync.sensorfaults import TRIM, Heard, Sensors
-from twin.sync.sharedair import FOLLOWS_FRAC, INLET, SHARING, SharedAir, agreed_weight
+from twin.sync.sensorfaults import Heard, Sensors
+from twin.sync.sharedair import INLET, SHARING, SharedAir, agreed_weight
 from twin.sync.shutouts import ShutOuts
 from twin.telemetry.store import Batch
 
@@ -37,7 +35,6 @@ Places = NDArray[np.int64]
 
 FIRST_SD = 5.0  # [K] of a temperature before its first reading: a twin at rest knows nothing of the site's present
 FORGET_EVERY_MS = 60_000
-UNSEEN_FRAC = 0.05  # spread of a prediction of which only the mean is kept, as a share of it
 DRAWS_KW = 1e-6  # a node that draws less says nothing about its scale
 
 
@@ -138,7 +135,7 @@ class Synchroniser:
         """Hold readings against what was expected of them at their time."""
         if o.every_ms:
             mean = self.past.recall(o.key, moment)[at]
-            variance = (self._unseen_frac(d, o, at) * mean) ** 2
+            variance = (unseen_frac(d.state, o.key, at) * mean) ** 2
             predicted = None
         else:
             predicted = self._expected(d, o, moment, at)
@@ -157,23 +154,14 @@ class Synchroniser:
         heard = Heard(sensor, value, mean, variance + noise_var + error_var, jump_var, self.unit[o.key], o.drift_k)
         return Asked(o, at, value, heard, error_var, noise_var, predicted)
 
-    def _unseen_frac(self, d: Derived, o: Operator, at: Places) -> Array:
-        """How far the members lie apart, as a share of what they predict, where only their mean was kept."""
-        frac = np.full(len(at), UNSEEN_FRAC)
-        if o.key == ("node", "power_kw") and d.state.members > 1:
-            frac = np.maximum(frac, d.state.node_power_scale[:, at].std(axis=0))
-        return frac
-
     def _hear(self, d: Derived, a: Asked, moment: Moment) -> set[str]:
         """Take in the readings of one channel and step that may be used, or keep them until their turn."""
         use, weight = self.sensors.judge(a.heard, moment.time_ms)
         key = a.operator.key
         if key in self.group:
-            scaled = (a.value - a.heard.mean) / np.sqrt(a.heard.var)
-            weight = agreed_weight(scaled, self.group[key][a.at], weight, TRIM)
+            weight = agreed_weight(a.heard, self.group[key][a.at], weight)
         elif key in SHARING:
-            common_k = self.air.of(a.at)
-            a = replace(a, value=a.value - common_k, error_var=a.error_var + (FOLLOWS_FRAC * common_k) ** 2)
+            a = self.air.less_common(a)
         self.shutouts.announce(d.state, self.sensors.take_news())
         if not use.all():
             a = a.take(use)
