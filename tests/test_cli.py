@@ -301,6 +301,48 @@ def test_a_mapping_turns_names_and_units_into_ours(shell, tmp_path, kind):
     }  # fmt: skip
 
 
+def test_rows_no_rule_takes_are_kept_aside_with_their_reason(shell, tmp_path):
+    text = (
+        '[source.f]\ntags = ["unit"]\n[[rule]]\nmatch = "*/t"\nwhen = { unit = "K" }\nchannel = "inlet_c"\nunit = "K"\n'
+    )
+    said = enumerate([("t", "K"), ("t", "F"), ("x", "K")])
+    lines = [f"2022-12-18T00:00:0{n}Z,r1,{name},295.15,{unit}" for n, (name, unit) in said]
+    rows = "\n".join(["time,component,channel,value,unit", *lines])
+    mapping = readings_file(tmp_path, text, "m.toml")
+    found = shell("ingest", readings_file(tmp_path, rows), "--mapping", mapping, "--json").results
+    assert (found["readings_accepted"], found["refused_by_reason"]) == (1, {"unmatched_name": 1, "wrong_unit": 1})
+    store = SqliteStore(shell.home / "telemetry.sqlite", read_only=True)
+    assert {(r.component, r.channel, r.reason) for r in store.refusals()} == {
+        ("r1", "t", "wrong_unit"), ("r1", "x", "unmatched_name"),
+    }  # fmt: skip
+    store.close()
+
+
+def test_map_check_tells_a_wrong_unit_with_its_cure_and_exits_1(shell, tmp_path):
+    rows = [f"2022-12-18T00:0{n}:00Z,lab/a/r01,inlet_c,{71 + n % 3}" for n in range(9)]
+    file = readings_file(tmp_path, "\n".join(["time,component,channel,value", *rows]))
+    said = shell("map", "check", file, "--site", "tiny", "--json")
+    assert said.code == 1
+    (item,) = said.results["items"]
+    assert "Fahrenheit" in item["looks_like"]
+    assert 'unit = "F"' in item["cure"]
+    assert shell("map", "check", file, "--site", "tiny").code == 1
+    good = readings_file(tmp_path, "time,component,channel,value\n2022-12-18T00:00:00Z,lab/a/r01,inlet_c,22\n", "g.csv")
+    assert shell("map", "check", good, "--site", "tiny", "--json").results["ok"] is True
+    assert not shell.home.exists(), "a check leaves nothing behind"
+
+
+def test_map_explain_and_suggest_answer(shell, tmp_path):
+    line = "upsd,ups_name=lab/a/ups time_left_ns=9800000000000i"
+    (item,) = shell("map", "explain", line, "--mapping", "telegraf", "--site", "tiny", "--json").results["items"]
+    assert (item["rule"], item["component"], item["value_after"]) == ("ups-runtime", "lab/a/ups", 9800.0)
+    file = readings_file(tmp_path, "crah,device=a-crah1 supply_air_temp_celsius=18 1671321360000000000\n", "t.lp")
+    nothing = readings_file(tmp_path, '[[rule]]\nmatch = "none.none"\nchannel = "ok"\n', "m.toml")
+    said = shell("map", "suggest", file, "--mapping", nothing, "--site", "tiny")
+    assert 'channel = "supply_c"' in said.out
+    assert "[[rule]]" in said.out, "to be copied as it stands"
+
+
 def test_a_store_that_took_nothing_is_a_bad_answer(shell, tmp_path):
     rows = "time,component,channel,value\n2022-12-18T00:00:00Z,lab/a/loop,supply_c,nan\n"
     said = shell("ingest", readings_file(tmp_path, rows), "--json")
@@ -428,6 +470,11 @@ WRONG = {
     "no such site": ["site", "check", "nowhere.toml"],
     "no such incident": ["incidents", "check", "nowhere"],
     "no such readings": ["ingest", "nowhere.csv"],
+    "nothing to map": ["map", "check", "nowhere.lp"],
+    "no such span": ["map", "check", str(ROOT / "tests" / "data" / "telegraf" / "ups.lp"), "--since", "long ago"],
+    "no such mapping": ["map", "suggest", str(ROOT / "tests" / "data" / "telegraf" / "ups.lp"), "--mapping", "nowhere"],
+    "no such series": ["map", "explain", "zebra", str(ROOT / "tests" / "data" / "telegraf" / "ups.lp")],
+    "no line to explain": ["map", "explain", "zebra"],
     "store of no kind": ["score", "--store", "postgres://x/y"],
     "store with a secret": ["score", "--store", "http://me:secret@host:1/db"],
     "no telemetry": ["score", "--site", "tiny"],

@@ -1,8 +1,12 @@
-"""The channel table and the classes of work: laws that hold for every row."""
+"""The channel table and the classes of work: laws that hold for every row.
+
+`python tests/test_plant_channels.py` writes docs/channels.md anew from the table.
+"""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -151,3 +155,36 @@ def test_every_class_keeps_the_rules(each: object) -> None:
 def test_unknown_class_names_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="no such class; one of training inference"):
         job_class("gaming")
+
+
+# --- the page of the table ----------------------------------------------------------------------
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "channels.md"
+
+
+def as_page() -> str:
+    head = [
+        "# Channels",
+        "",
+        "Written by `python tests/test_plant_channels.py` from `plant/channeltable.py`; a test keeps it so. Readings",
+        "outside the range are refused. Usual is where healthy values of any site lie; `foretwin map check` prefers",
+        "the site's own ratings. Names are what sources call it, one of each kind of source.",
+        "",
+        "| channel | unit | range | usual | meaning | names |",
+        "|---|---|---|---|---|---|",
+    ]
+    return "\n".join([*head, *(_row(row) for row in CHANNELS)]) + "\n"
+
+
+def _row(row: Channel) -> str:
+    usual = "" if row.typical is None else f"{row.typical[0]:g} .. {row.typical[1]:g}"
+    names = ", ".join(f"`{names[0]}`" for names in row.aliases.values())
+    return f"| `{row.kind}.{row.name}` | {row.unit} | {row.low:g} .. {row.high:g} | {usual} | {row.meaning} | {names} |"
+
+
+def test_the_page_is_the_table() -> None:
+    assert PAGE.read_text(encoding="utf-8") == as_page(), "run: python tests/test_plant_channels.py"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(as_page(), encoding="utf-8")

@@ -175,3 +175,43 @@ def test_both_schemas_of_prometheus_are_one():
     two = "prometheus,Hostname=web483,gpu=0 DCGM_FI_DEV_GPU_TEMP=55 9000000000"
     got = mapping.translate(parse(f"{one}\n{two}"))
     assert got.batch.value.tolist() == [54.0, 55.0]
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+PAGE = DATA.parent.parent.parent / "docs" / "telemetry.md"
+
+
+def test_the_mappings_of_the_page_are_read_and_the_first_has_at_most_fifteen_lines(tmp_path):
+    blocks = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    ours = [block for block in blocks if "[[rule]]" in block or "include =" in block]
+    assert len(ours) == 2
+    assert len(ours[0].strip().splitlines()) <= 15
+    for n, block in enumerate(ours):
+        file = tmp_path / f"{n}.toml"
+        file.write_text(block)
+        load_mapping(file, KIND_OF)
+    mapping = load_mapping(tmp_path / "0.toml", {"east/h1/r01/n17": "node", "east/h1/ups": "ups"})
+    lines = [
+        "redfish_thermal_temperatures,name=Inlet,source=web-17-bmc reading_celsius=22 1",
+        "cpu,cpu=cpu-total,host=web-17 usage_idle=40 1",
+        "upsd,ups_name=ups-a load_percent=50 1",
+        "system,host=r01-n17 load1=2 1",
+    ]
+    rows = [
+        (component, channel) for _, component, channel, _ in mapping.translate(parse("\n".join(lines))).batch.rows()
+    ]
+    assert sorted(rows) == [
+        ("east/h1/r01/n17", "inlet_c"), ("east/h1/r01/n17", "load"), ("east/h1/r01/n17", "util_frac"),
+        ("east/h1/ups", "load_frac"),
+    ]  # fmt: skip
+
+
+def test_what_the_page_calls_understood_has_a_rule():
+    text = PAGE.read_text(encoding="utf-8")
+    listed = re.search(r"\*\*What is understood\.\*\* Telegraf's (.*?); the DCGM", text, re.DOTALL)
+    assert listed is not None
+    rules = (DATA.parent.parent.parent / "data" / "mappings" / "telegraf.toml").read_text(encoding="utf-8")
+    names = [name for name in re.findall(r"`(\w+)`", listed.group(1)) if name not in ("prometheus", "snmp")]
+    assert len(names) >= 19
+    assert [name for name in names if name not in rules] == []
