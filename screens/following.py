@@ -13,6 +13,7 @@ from screens import words
 from screens.look import Look
 from screens.view import MARKS
 
+LONGEST_ERROR = 160
 HORIZONS_S = (0, 600, 3600)
 HEADINGS = {0: "Now", 600: "10 min ahead", 3600: "1 h ahead"}
 PLAN_CHANNELS = (
@@ -289,15 +290,20 @@ def sensors_table(shut: Sequence[dict[str, Any]], most: int = 8) -> pd.DataFrame
 
 
 def sources_table(sources: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """The sources of telemetry: state, age of the newest reading, what came."""
+    """The sources of telemetry: kind, state, age of the newest sample, what came of it, the last error."""
     rows = [
         [
             words.safe(one.get("name", "")),
+            words.safe(one.get("kind", "")),
             words.safe(one.get("state", "")),
             words.age(one.get("age_s")),
             words.number(one.get("readings")),
             words.number(one.get("refused")),
+            words.number(one.get("unmatched")),
+            words.safe(str(one.get("last_error") or "")[:LONGEST_ERROR]),
         ]
         for one in sources
     ]
-    return pd.DataFrame(rows, columns=["Source", "State", "Newest", "Readings", "Refused"])
+    return pd.DataFrame(
+        rows, columns=["Source", "Kind", "State", "Newest", "Readings", "Refused", "No rule", "Last error"]
+    )

@@ -34,6 +34,7 @@ def show() -> None:
     if not found.told:
         st.markdown("##### No report yet")
         st.write("The worker reports once readings have met the twin's word for them, a minute or two after its start.")
+        _sources(found)
         return
     left, right = st.columns([3, 2], gap="medium")
     with left:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+DAYS_FROM_S = 2 * 86_400
 NONE = "–"
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#|~$:!])")
 _KINDS = {"ups": "UPS", "psu": "PSU", "cooling_unit": "cooling unit", "": "component"}
@@ -44,9 +45,11 @@ def minutes(seconds: float | None) -> str:
 
 
 def age(seconds: float | None) -> str:
-    """How old something is: seconds while it is fresh, then minutes."""
+    """How old something is: seconds while it is fresh, then minutes, then days."""
     if not known(seconds):
         return "of unknown age"
+    if seconds >= DAYS_FROM_S:
+        return f"{number(seconds / 86_400, 0)} days old"
     return f"{max(0, seconds):.0f} s old" if seconds < 120 else f"{minutes(seconds)} old"
 
 
