@@ -397,6 +397,14 @@ def test_a_missing_file_or_column_says_how_to_get_it(folder: Path, name: str):
         run(folder)
 
 
+def test_a_rack_whose_sensors_are_silent_is_told(folder: Path):
+    table = pq.read_table(folder / "servers.parquet").to_pandas()
+    table.loc[table["rack"] == 2, "outlet_c"] = np.nan
+    pq.write_table(pa.Table.from_pandas(table), folder / "servers.parquet")
+    with pytest.raises(TelemetryError, match="rack 2"):
+        run(folder, "06:10..08:50", "08:50..09:59")
+
+
 def test_polls_of_another_day_are_refused(folder: Path):
     table = pq.read_table(folder / "servers.parquet").to_pandas()
     table["time"] = table["time"] - np.timedelta64(2, "D")
@@ -443,6 +451,28 @@ def test_a_day_with_gaps_and_no_power_meter_is_followed(folder: Path):
     json.dumps(results, allow_nan=False)
     assert all(r["n"] > 0 and r["rmse"] is not None for r in results["rows"])
     assert results["rows"][0]["baseline_reason"] == "no input for the lags"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("every_s", [70, 1200])
+def test_a_facility_that_is_read_at_another_pace_is_followed(folder: Path, every_s: int):
+    table = pq.read_table(folder / "facility.parquet").to_pandas()
+    at_s = np.arange(0, CELLS * 30, every_s)
+    pq.write_table(
+        pa.Table.from_pandas(table.iloc[at_s // 30].assign(time=_at(table, at_s))), folder / "facility.parquet"
+    )
+    if every_s > 600:
+        with pytest.raises((ConfigError, TelemetryError)):
+            run(folder, "06:10..08:50", "08:50..09:59")
+        return
+    rows = run(folder, "06:10..08:50", "08:50..09:59")["rows"]
+    heat = rows[4]
+    assert (heat["channel"], heat["horizon_s"]) == ("heat", 600)
+    assert heat["cv_rmse"] < 0.03
+
+
+def _at(table, at_s: np.ndarray) -> np.ndarray:
+    return table["time"].to_numpy()[0] + at_s.astype("timedelta64[s]")
 
 
 @pytest.mark.slow

@@ -41,6 +41,7 @@ class _Wanted:
     round_from: Ints
     round_steps: Floats
     heat_from: Ints
+    heat_steps: int
 
 
 def follow(case: HallCase, start: Follower, window: slice, *, spread: bool) -> Ahead:
@@ -74,10 +75,10 @@ def _targets(case: HallCase, window: slice, given: bool) -> _Wanted:
     origin = np.ceil((at_s - AHEAD_S) / dt_s).astype(np.int64) - 1
     origin = np.where(inside & (origin >= 0), origin, -1)
     readings = np.arange(case.data.samples)
-    back = round(AHEAD_S / case.data.step_s)
+    back = max(1, round(AHEAD_S / case.data.step_s))
     cell = (readings - back) * case.per_reading - 1
     mine = (readings >= window.start) & (readings < window.stop) & (cell >= 0) & (not given)
-    return _Wanted(origin, at_s / dt_s - 1.0 - origin, np.where(mine, cell, -1))
+    return _Wanted(origin, at_s / dt_s - 1.0 - origin, np.where(mine, cell, -1), back * case.per_reading)
 
 
 class _Filled:
@@ -96,23 +97,23 @@ class _Filled:
     def fill(self, frames: list[Frame], wanted: _Wanted, noise: Noise) -> None:
         """Run the forecasts that start from these frames and put them in their places."""
         steps = round(AHEAD_S / self.dt_s)
-        runs = _run(self.case, frames, noise, steps + 1, self.given)
-        tail = {c: np.stack(list(series)[-3:]) for c, series in runs.items()}  # (3, frames, members, racks or 1)
+        first, last = min(steps - 1, wanted.heat_steps), max(steps + 1, wanted.heat_steps)
+        tail = _run(self.case, frames, noise, range(first, last + 1), self.given)
         variance = {c: _bias_variance(frames, noise, c, AHEAD_S) for c in CHANNELS}
         for c, series in tail.items():
-            rate = (series[2] - series[0]).mean(axis=1) / (2.0 * self.dt_s)
+            rate = (series[-1] - series[0]).mean(axis=1) / ((last - first) * self.dt_s)
             variance[c] = variance[c] + (TIMING_STEPS * self.case.data.step_s * rate) ** 2
         if not self.given:
             variance["outlet"] = variance["outlet"] + variance["inlet"]  # what is wrong at the inlet comes out behind
         for b, frame in enumerate(frames):
             racks, rounds = np.nonzero(wanted.round_from == frame.cell)
-            place = np.clip(wanted.round_steps[racks, rounds] - (steps - 1), 0.0, 1.999999)
+            place = np.clip(wanted.round_steps[racks, rounds] - first, 0.0, last - first - 1e-6)
             for channel in ("outlet",) if self.given else ("outlet", "inlet"):
                 each = _between(tail[channel][:, b][:, :, racks], place)
                 self._put(channel, (racks, rounds), each, variance[channel][b, racks])
             readings = np.flatnonzero(wanted.heat_from == frame.cell)
             if len(readings):
-                self._put("heat", (readings, 0), tail["heat"][1, b], variance["heat"][b])
+                self._put("heat", (readings, 0), tail["heat"][wanted.heat_steps - first, b], variance["heat"][b])
 
     def _put(self, channel: str, at: tuple[Ints, Ints | int], each: Floats, bias_variance: Floats) -> None:
         """Put a forecast of all members (members, targets) in its place."""
@@ -123,33 +124,33 @@ class _Filled:
 
 
 def _between(series: Floats, place: Floats) -> Floats:
-    """Return a series (3, members, targets) at a place between its lines for each target (members, targets)."""
+    """Return a series (steps, members, targets) at a place between its lines for each target (members, targets)."""
     low = place.astype(np.int64)
     which = np.arange(series.shape[2])
     before, after = series[low, :, which].T, series[low + 1, :, which].T
     return np.asarray(before + (place - low) * (after - before))
 
 
-def _run(case: HallCase, frames: list[Frame], noise: Noise, steps: int, given: bool) -> dict[str, list[Floats]]:
-    """Step all rows of all frames ahead; return the channels at the end of the last three steps."""
+def _run(case: HallCase, frames: list[Frame], noise: Noise, kept: range, given: bool) -> dict[str, Floats]:
+    """Step all rows of all frames ahead; return the channels after kept steps (kept, frames, members, racks or 1)."""
     members, moment = joined([f.members for f in frames]), joined([f.moment for f in frames])
     rows, b = HallRows(members, case.inputs.dt_s, given=given), len(frames)
     m = len(moment.racks.air_c) // b
     start = np.array([f.cell for f in frames])
     left = {c: noise[c].fade(case.inputs.dt_s) for c in CHANNELS}
     said: dict[str, list[Floats]] = {c: [] for c in CHANNELS}
-    for s in range(1, steps + 1):
+    for s in range(1, kept.stop):
         cells = np.minimum(start + s, len(case.inputs.power_kw) - 1)
         bias = moment.bias
         moment.bias = Bias(
             bias.outlet_k * left["outlet"], bias.inlet_k * left["inlet"], bias.heat_kw * left["heat"]
         )  # fmt: skip
         rows.step(moment, _repeated(known_at(case, cells, given), m))
-        if s > steps - 3:
+        if s in kept:
             for c, series in zip(CHANNELS, (rows.outlet_c, rows.inlet_c, rows.heat_kw), strict=True):
                 value = series(moment)
                 said[c].append(value.reshape(b, m, value.shape[1]))
-    return said
+    return {c: np.stack(series) for c, series in said.items()}
 
 
 def _repeated(known: Known, m: int) -> Known:

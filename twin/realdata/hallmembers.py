@@ -91,8 +91,9 @@ def _spread(count: int, size: int, seed: int) -> Floats:
 
 
 def _root(covariance: Floats) -> Floats:
-    """Return the transposed Cholesky factor: draws @ root have the covariance."""
-    return np.asarray(np.linalg.cholesky(covariance).T)
+    """Return a root: draws @ root have the covariance, also where rounding has left it a direction of none."""
+    size, direction = np.linalg.eigh(0.5 * (covariance + covariance.T))
+    return np.asarray((direction * np.sqrt(np.maximum(size, 0.0))).T)
 
 
 def _of_racks(fit: RackFit, servers: Floats, luck: Floats) -> RackParams:

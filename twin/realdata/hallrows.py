@@ -49,7 +49,7 @@ def row(column: Column, horizon_s: float, seed: int) -> dict[str, Any]:
     Ahead, the baselines have their last residual added, and stand beside the twin's open loop, the twin with its last
     residual held, and with its residuals smoothed (gain and damping chosen on residuals out of fold).
     """
-    steps = round(horizon_s / column.step_s)
+    steps = max(1, round(horizon_s / column.step_s)) if horizon_s else 0
     y, f = column.measured, column.ahead[0].value if steps else column.twin
     said = column.baselines
     if steps:

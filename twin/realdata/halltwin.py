@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twin.realdata.hall import HallData
+from plant.errors import TelemetryError
+from twin.realdata.hall import HOW_TO_GET, HallData
 from twin.realdata.hallfit import HallFit, RackFit, fit_hall, fit_racks
 from twin.realdata.hallmodel import HallInputs, HallSaid, run_hall, run_racks
 from twin.realdata.hallpolls import ItMeter, change_instants_s, rack_means, rounds_of
@@ -58,12 +59,13 @@ def hall_case(data: HallData) -> HallCase:
     changes = change_instants_s(data.polls, ItMeter(data.step_s, data.it_kw))
     rounds = rounds_of(data.polls)
     servers = data.polls.servers_per_rack.astype(np.float64)
+    middles_s = (np.arange(cells, dtype=np.float64) + 0.5) * dt_s
     fan = rack_means(data.polls, data.polls.fan_rpm, changes, cells, dt_s)
     inputs = HallInputs(
         dt_s=dt_s,
         power_kw=rack_means(data.polls, data.polls.power_kw, changes, cells, dt_s) * servers,
         speed_frac=fan / float(np.quantile(fan, REFERENCE_RPM_QUANTILE)),
-        inlet_c=_between(rounds.at_s, rounds.inlet_c, (np.arange(cells, dtype=np.float64) + 0.5) * dt_s),
+        inlet_c=_between(rounds.at_s, rounds.inlet_c, middles_s, data.polls.rack_names),
         cooler_frac=_inside(data.fan_frac / np.maximum(data.fan_frac.mean(), 1e-6), per_reading),
         discharge_c=_inside(data.discharge_c, per_reading),
     )
@@ -76,11 +78,15 @@ def _inside(readings: Floats, per_reading: int) -> Floats:
     return np.stack([np.interp(at, np.arange(len(readings)), column) for column in readings.T], axis=1)
 
 
-def _between(at_s: Floats, values: Floats, when_s: Floats) -> Floats:
-    """Return rack means of rounds on the grid (cells, racks), straight lines between them."""
+def _between(at_s: Floats, values: Floats, when_s: Floats, names: tuple[str, ...]) -> Floats:
+    """Return rack means of rounds on the grid (cells, racks), straight lines between them. Raises TelemetryError."""
     columns = []
-    for at, value in zip(at_s, values, strict=True):
+    for name, at, value in zip(names, at_s, values, strict=True):
         seen = np.isfinite(value)
+        if not seen.any():
+            raise TelemetryError(
+                f"rack {name}", "no round of inlets and outlets", "half of its servers each", HOW_TO_GET
+            )
         columns.append(np.interp(when_s, at[seen], value[seen]))
     return np.stack(columns, axis=1)
 
