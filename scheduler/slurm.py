@@ -23,6 +23,7 @@ from scheduler.slurm_nodes import SlurmNode, nodes_of
 from scheduler.slurm_profile import Use
 
 LOOK_MS = 15_000
+AGAIN_MS = 60_000  # a controller that is silent holds every question up: not asked at every tick
 NEVER_BEGUN_MS = -1
 READ_ONLY = "Slurm is only read: use scontrol, scancel or sbatch, or run with another scheduler"
 
@@ -59,7 +60,7 @@ class SlurmScheduler:
         self._now_ms, self._site, self.look_ms = now_ms, site, look_ms
         self._commands, self._classes = commands or Commands(), tuple(classes)
         self._names, self._profile = NodeNames(site, halls), profile
-        self._epoch, self._asked_ms, self._answered_ms = 0, -look_ms, 0
+        self._epoch, self._due_ms, self._answered_ms = 0, 0, 0
         self.jobs: tuple[SlurmJob, ...] = ()
         self.machines: dict[str, SlurmNode] = {}
         self._largest_cpus = 0
@@ -154,18 +155,19 @@ class SlurmScheduler:
         return Receipt(key, "rejected", READ_ONLY, self._now_ms())
 
     def _fresh(self) -> int:
-        """Ask again when the last answer is older than `look_ms`; the instant."""
+        """Ask again when the last answer is older than `look_ms`, later after a failure; the instant."""
         now_ms = self._now_ms()
-        if now_ms - self._asked_ms >= self.look_ms:
+        if now_ms >= self._due_ms:
             try:
                 self._ask(now_ms)
             except SourceUnavailable as problem:
                 said = f"{problem.where}: {problem.found}"
                 self.trouble = f"no answer for {(now_ms - self._answered_ms) // 1000} s ({said})"
+                self._due_ms = self._now_ms() + max(AGAIN_MS, self.look_ms)
         return now_ms
 
     def _ask(self, now_ms: int) -> None:
-        self._asked_ms = now_ms
+        self._due_ms = now_ms + self.look_ms
         try:
             jobs = tuple(jobs_of(self._commands.jobs()))
             machines = {node.name: node for node in nodes_of(self._commands.nodes())}
@@ -215,6 +217,8 @@ class SlurmScheduler:
 
     def _share_frac(self, job: SlurmJob) -> float | None:
         """Share of its nodes that a job was given: of their CPUs, or of their accelerators where that is more."""
+        if job.alone:
+            return 1.0
         machines = [self.machines[name] for name in job.nodes if name in self.machines]
         cpus, gpus = sum(m.cpus or 0 for m in machines), sum(m.gpus for m in machines)
         if not machines:

@@ -12,7 +12,7 @@ from typing import Any
 
 from plant.errors import SourceUnavailable
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 10.0
 # Settings of the person who starts the worker must not change what the commands say.
 _PERSONAL = ("SQUEUE_", "SINFO_", "SCONTROL_", "SLURM_CLUSTERS", "SLURM_TIME_FORMAT", "SLURM_JSON", "SLURM_YAML")
 

@@ -30,7 +30,7 @@ class SlurmJob:
     """One job, or one task of an array, or one part of a heterogeneous job.
 
     number: Slurm's own job id, by which its profile plugin names it. cpus, gpus: allocated in all, or asked for. width:
-    nodes. start_s, submit_s: Unix seconds; limit_s: time limit [s], None without one.
+    nodes, alone: shared with nobody. start_s, submit_s: Unix seconds; limit_s: time limit [s], None without one.
     """
 
     id: str
@@ -44,7 +44,7 @@ class SlurmJob:
     submit_s: int | None
     start_s: int | None
     limit_s: int | None
-    reason: str
+    alone: bool
 
 
 def jobs_of(told: Mapping[str, Any]) -> list[SlurmJob]:
@@ -67,8 +67,7 @@ def _jobs(row: Mapping[str, Any]) -> list[SlurmJob]:
     return [
         SlurmJob(
             name, number, phase, _words(row), nodes, max(width, 1), cpus, _gpus(row, amounts, width),
-            _instant(row.get("submit_time")), _instant(row.get("start_time")), _limit_s(row),
-            str(row.get("state_reason") or ""),
+            _instant(row.get("submit_time")), _instant(row.get("start_time")), _limit_s(row), _alone(row),
         )
         for name in _names(row, number)
     ]  # fmt: skip
@@ -139,6 +138,16 @@ def _gpus(row: Mapping[str, Any], amounts: Mapping[str, float], width: int) -> f
         if many:
             return float(many * times)
     return 0.0
+
+
+def _alone(row: Mapping[str, Any]) -> bool:
+    """Whether its nodes are shared with nobody: `shared` is none, or `exclusive` is true, each a word or a list."""
+    words = {
+        key: [told] if isinstance(told, str) else told if isinstance(told, list) else []
+        for key in ("shared", "exclusive")
+        for told in (row.get(key),)
+    }
+    return "none" in words["shared"] or "true" in words["exclusive"]
 
 
 def _instant(told: Any) -> int | None:

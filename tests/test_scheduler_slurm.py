@@ -190,6 +190,13 @@ def test_accelerators_come_from_allocation_detail_or_request() -> None:
     assert (view.gpus, view.share_frac, view.job_class) == (4.0, 0.5, "training")
 
 
+@pytest.mark.parametrize("more", [{"shared": "none"}, {"shared": ["none"]}, {"exclusive": ["true"]}])
+def test_an_exclusive_job_has_its_nodes_alone_also_while_it_waits(more: dict[str, Any]) -> None:
+    waits = newer(job_state=["PENDING"], state_reason="Resources", nodes="", cpus=number(2), job_resources=None)
+    assert scheduler(waits).observe()[0].share_frac == pytest.approx(2 / (2 * 96))
+    assert scheduler(waits | more).observe()[0].share_frac == 1.0
+
+
 def test_an_unlimited_job_goes_on_and_one_over_its_limit_soon_ends() -> None:
     endless, late = scheduler(
         newer(time_limit=number(0, there=False, infinite=True)), newer(job_id=7, time_limit=number(1))
@@ -306,7 +313,9 @@ def test_slurm_is_asked_no_more_often_than_agreed_and_an_outage_leaves_what_it_s
     assert port.observe() == []
     assert "no answer for 60 s" in port.trouble
     commands.told = {"jobs": [old()]}  # type: ignore[attr-defined]
-    clock.ms += 60_000  # type: ignore[attr-defined]
+    clock.ms += 59_999  # type: ignore[attr-defined]
+    assert port.observe() == [], "a silent controller is not asked at every tick"
+    clock.ms += 1  # type: ignore[attr-defined]
     assert len(port.observe()) == 1
     assert port.trouble == ""
 
