@@ -187,7 +187,7 @@ CHANNELS: tuple[Channel, ...] = (
         nut="ups.realpower"),
     row("ups.runtime_s", "s", 0, 604800, 60, "time the batteries would last at this load", (60, 14400),
         telegraf="upsd.time_left_ns|apcupsd.time_left_ns|ups.upsEstimatedMinutesRemaining", nut="battery.runtime"),
-    row("ups.on_battery_s", "s", 0, 604800, 60, "time since the batteries took over",
+    row("ups.on_battery_s", "s", 0, 604800, 60, "time since the batteries took over", (1, 14400),
         telegraf="apcupsd.time_on_battery_ns|ups.upsSecondsOnBattery"),
     row("ups.voltage_in_v", "V", 0, 1000, 60, "voltage at its input", (90, 690),
         telegraf="upsd.input_voltage|apcupsd.input_voltage|ups.upsInputVoltage", nut="input.voltage"),

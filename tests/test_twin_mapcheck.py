@@ -108,6 +108,8 @@ SEEDED = {
     # name: (component kind, channel, true value, what the source says for it, the words of the finding)
     "nanosecond runtime": ("ups", "runtime_s", lambda v: v * 1e9, "nanoseconds"),
     "millisecond runtime": ("ups", "runtime_s", lambda v: v * 1e3, "milliseconds"),
+    "nanoseconds on battery": ("ups", "on_battery_s", lambda v: v * 1e9, "nanoseconds"),
+    "milliseconds on battery": ("ups", "on_battery_s", lambda v: v * 1e3, "milliseconds"),
     "hundredths of kW": ("rack", "power_kw", lambda v: v * 100.0, "hundredths of a kilowatt"),
     "W for kW": ("rack", "power_kw", lambda v: v * 1000.0, "watts"),
     "W for kW, node": ("node", "power_kw", lambda v: v * 1000.0, "watts"),
@@ -138,6 +140,8 @@ def truth(site: Site, kind: str, channel: str, at: float, swing: float, n: int, 
             middle = 0.05 + 0.9 * at
         elif band is not None and channel.endswith("_frac"):
             middle = max(band.low, 0.1) + at * (min(band.high, 0.95) - max(band.low, 0.1))
+        elif channel == "on_battery_s":
+            middle = 20.0 + 1800.0 * at
         elif channel == "runtime_s":
             middle = 3600.0 * float(site.ups_battery_kwh[0] / site.ups_rated_kw[0]) / (0.2 + 0.8 * at)
         else:
@@ -222,10 +226,10 @@ def test_a_name_that_carries_a_unit_speaks_where_values_do_not(tmp_path):
         Series.of("ups", "upsBatteryVoltage"),
         Series.of("x", "room_fahrenheit"),
     ]
-    samples = Samples(series, np.arange(3), np.full(3, T0), np.array([45_000.0, 546.0, 70.0]), {})
+    samples = Samples(series, np.arange(3), np.full(3, T0), np.array([45e9, 546.0, 70.0]), {})
     found = {f.channel: (f.witness, f.cure) for f in judged(samples, site_of("tiny"), file).findings}
     assert found == {
-        "ups.on_battery_s": ("shipped rule", 'unit = "ns" in rule m.toml[0]'),
+        "ups.on_battery_s": ("values", 'unit = "ns" in rule m.toml[0]'),
         "ups.battery_v": ("shipped rule", 'unit = "0.1 V" in rule m.toml[1]'),
         "psu.temp_c": ("name", 'unit = "F" in rule m.toml[2]'),
     }
@@ -253,6 +257,21 @@ def test_codes_in_a_flag_and_percent_for_turns():
 def test_what_is_off_draws_next_to_nothing_and_is_no_error():
     rows = {(node, "power_kw"): [0.012, 0.014, 0.0] for node in site_of("tiny").node_ids}
     assert judged(table_of(rows), site_of("tiny")).findings == []
+
+
+def test_watts_of_machines_that_are_off_are_told():
+    rows = {(node, "power_kw"): [12.0, 14.0, 10.0] for node in site_of("tiny").node_ids}
+    found = judged(table_of(rows), site_of("tiny")).findings
+    assert {one.channel for one in found} == {"node.power_kw"}
+    assert sum(one.series for one in found) == 32
+    assert all("watt" in one.looks_like for one in found)
+
+
+def test_a_counter_taken_for_a_power_is_told():
+    rows = {("lab/a/r01/n01", "power_kw"): (5e9 + 24e6 * np.arange(10)).tolist()}
+    (found,) = judged(table_of(rows), site_of("tiny")).findings
+    assert "counter" in found.looks_like
+    assert "counter = true" in found.cure
 
 
 def test_a_fault_in_the_middle_of_a_day_is_no_error_of_unit():

@@ -84,13 +84,13 @@ class Combiner:
 
 def possible(meanings: Sequence[Meaning | None], which: Ints, value: Floats) -> NDArray[np.bool_]:
     """Which numbers lie in the widest range of their channel's name, shape (n,)."""
-    bounds = [_RANGES.get(meaning.channel, _ALL) if meaning else _ALL for meaning in meanings]
+    bounds = [RANGES.get(meaning.channel, _ALL) if meaning else _ALL for meaning in meanings]
     low, high = np.array([low for low, _ in bounds])[which], np.array([high for _, high in bounds])[which]
     return np.asarray(np.isfinite(value) & (value >= low) & (value <= high))
 
 
 _ALL = (-np.inf, np.inf)
-_RANGES = {
+RANGES = {
     name: (min(row.low for row in rows), max(row.high for row in rows))
     for name, rows in ((name, [row for row in CHANNELS if row.name == name]) for name in {row.name for row in CHANNELS})
 }

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from plant.channels import check_many
 from plant.site import Site
 from twin.telemetry.agreeing import Finding, disagreements
+from twin.telemetry.combining import RANGES
 from twin.telemetry.counting import Counters
 from twin.telemetry.expecting import Band, Expected
 from twin.telemetry.mapping import Mapping, load_shipped
@@ -26,6 +27,7 @@ from twin.telemetry.unitnames import by_name
 Floats = NDArray[np.float64]
 LISTED = 20
 TURNS = 3
+GROWN = 5
 
 
 @dataclass(frozen=True)
@@ -170,10 +172,11 @@ def _unit_findings(placed: list[Placed], expected: Expected) -> list[Finding]:
     """Series that are probably in another unit, gathered by rule, channel and what they look like."""
     members = Counter((one.meaning.rule, one.meaning.component, one.meaning.channel) for one in placed)
     groups: dict[tuple[str, str, str], list[Placed]] = defaultdict(list)
+    counts = [one for one in placed if _only_grows(one, expected)]
     for one in placed:
-        if len(one.raw) and not one.meaning.words and not one.meaning.numbers:
+        if len(one.raw) and not one.meaning.words and not one.meaning.numbers and one not in counts:
             groups[one.meaning.rule, one.kind, one.meaning.channel].append(one)
-    shipped, found = load_shipped(), []
+    shipped, found = load_shipped(), _counter_findings(counts)
     for group in groups.values():
         meaning = group[0].meaning
         line = Line(meaning.scale, meaning.offset, group[0].unit, meaning.channel, meaning.counter)
@@ -185,6 +188,29 @@ def _unit_findings(placed: list[Placed], expected: Expected) -> list[Finding]:
             seen += [] if named is None else [named]
         found += _findings(group, seen)
     return found
+
+
+def _only_grows(one: Placed, expected: Expected) -> bool:
+    """A count that is taken for a power or a rate: it never falls, and it is far beyond what the place can have."""
+    meaning = one.meaning
+    if meaning.counter or one.unit not in ("kW", "1/s", "fraction") or len(one.raw) < GROWN:
+        return False
+    band = expected.band(one.kind, meaning.component, meaning.channel)
+    most = band.high if band is not None else RANGES.get(meaning.channel, (0.0, np.inf))[1]
+    return bool(np.all(np.diff(one.raw) > 0.0) and np.min(one.value) > 3.0 * most)
+
+
+def _counter_findings(counts: list[Placed]) -> list[Finding]:
+    groups: dict[tuple[str, str, str], list[Placed]] = defaultdict(list)
+    for one in counts:
+        groups[one.meaning.rule, one.kind, one.meaning.channel].append(one)
+    return [
+        Finding(rule, f"{kind}.{channel}" if kind else channel, len(group), len(group), str(group[0].series),
+                f"grows all the time, to {short(float(group[0].value[-1]))} {group[0].unit}",
+                "a counter, of energy where a power is meant", "a count never falls; a power does",
+                f'counter = true in rule {rule}, and the unit of the count, for example "mJ"', "values")
+        for (rule, kind, channel), group in groups.items()
+    ]  # fmt: skip
 
 
 def _band_of(one: Placed, expected: Expected, members: Counter[tuple[str, str, str]]) -> Band | None:

@@ -156,10 +156,16 @@ def _best(group: Sequence[Numbers], left: Sequence[int], line: Line) -> Doubt | 
 
 
 def _fits(one: Numbers, slip: Slip, line: Line) -> bool:
-    band = one.band
-    return band is not None and (
-        inside_frac(_telling(one, line), slip.scale, slip.offset, line.unit, band) >= 1.0 - HARDLY
-    )
+    """Whether nearly all is healthy in that unit; what is far too much as mapped may also be a machine that is off."""
+    band, telling = one.band, _telling(one, line)
+    if band is None:
+        return False
+    if inside_frac(telling, slip.scale, slip.offset, line.unit, band) >= 1.0 - HARDLY:
+        return True
+    if band.faint <= 0.0 or float(np.median(telling)) * line.scale + line.offset <= band.high:
+        return False
+    value = telling * slip.scale + slip.offset
+    return float(np.mean(band.holds(value) | band.silent(value))) >= 1.0 - HARDLY
 
 
 def short(value: float) -> str:
