@@ -20,6 +20,7 @@ from plant.site import load_site
 from twin.board import Board
 from twin.telemetry.memory_store import MemoryStore
 from twin.telemetry.sqlite_store import SqliteStore
+from verbs import backup, restore
 from verbs import run as verb
 from verbs.feeding import MARKS, Intake
 from verbs.settings_sources import SourceTable
@@ -85,7 +86,11 @@ def until(done, wait_s=10.0):
 
 def intake(tmp_path, rules, store, now_ms=NOW_MS):
     table = SourceTable(kind="lines", path=str(tmp_path / "a.lp"), mapping=str(rules), interval_s=1.0)
-    return Intake({"logged": table}, tmp_path, load_site("tiny"), store, lambda: now_ms)
+    return Intake({"logged": table}, board(tmp_path), load_site("tiny"), store, lambda: now_ms)
+
+
+def board(tmp_path):
+    return Board(tmp_path / "telemetry.sqlite")
 
 
 def brought(one, n, now_ms=NOW_MS):
@@ -147,7 +152,7 @@ def test_what_was_stored_before_the_marks_were_is_not_told_again(tmp_path, rules
     one = intake(tmp_path, rules, store)
     brought(one, 2)
     one.end()
-    (tmp_path / MARKS).write_text('{"logged": {}}')
+    board(tmp_path).put_json(MARKS, {"logged": {}}, NOW_MS)
     _, cursor = store.tail(0)
     say(file, NOW_MS - 4000)
     again = intake(tmp_path, rules, store)
@@ -160,9 +165,34 @@ def test_what_was_stored_before_the_marks_were_is_not_told_again(tmp_path, rules
     ] * 2
 
 
-def test_a_faulty_file_of_marks_is_none(tmp_path, rules):
-    for text in ("", "[]", '{"logged": 3}', "\x00"):
-        (tmp_path / MARKS).write_text(text)
+def test_a_restored_backup_goes_on_from_where_it_was_taken(tmp_path, rules):
+    """The marks are of the same instant as the readings: what came in between is asked for again."""
+    home, file = tmp_path / "home", tmp_path / "a.lp"
+    home.mkdir()
+    table = SourceTable(kind="lines", path=str(file), mapping=str(rules), interval_s=1.0)
+
+    def told(n, at_ms):
+        store, posted = SqliteStore(home / "telemetry.sqlite"), Board(home / "telemetry.sqlite")
+        if n:
+            say(file, at_ms)
+        one = Intake({"logged": table}, posted, load_site("tiny"), store, lambda: NOW_MS)
+        brought(one, 2)
+        one.end()
+        found = [row[0] - NOW_MS for row in store.read(None, ["inlet_c"], 0, NOW_MS).rows()]
+        store.close()
+        posted.close()
+        return found
+
+    told(1, NOW_MS - 3000)
+    backup.run(home, str(tmp_path / "kept.tar"), False)
+    assert told(1, NOW_MS - 2000) == [-3000, -3000, -2000, -2000]
+    restore.run(home, str(tmp_path / "kept.tar"))
+    assert told(0, 0) == [-3000, -3000, -2000, -2000]
+
+
+def test_faulty_marks_are_none(tmp_path, rules):
+    for faulty in ([], {"logged": 3}, {"logged": {"1:2": "x"}}, None):
+        board(tmp_path).put_json(MARKS, faulty, NOW_MS)
         store = MemoryStore()
         say(tmp_path / "a.lp", NOW_MS - 5000, racks=["lab/a/r01"])
         one = intake(tmp_path, rules, store)
@@ -213,7 +243,7 @@ def test_a_source_that_never_answers_costs_the_tick_nothing(tmp_path, rules):
         }
         say(tmp_path / "a.lp", NOW_MS - 1000)
         store, now = MemoryStore(), [NOW_MS]
-        one = Intake(tables, tmp_path, load_site("tiny"), store, lambda: now[0])
+        one = Intake(tables, board(tmp_path), load_site("tiny"), store, lambda: now[0])
         brought(one, 2)
         begun_s = time.monotonic()
         for _ in range(20):
@@ -268,9 +298,11 @@ def test_a_worker_killed_again_and_again_loses_and_doubles_nothing(tmp_path, rul
     code = (
         "import sys, time; from pathlib import Path\n"
         "from plant.site import load_site; from twin.telemetry.sqlite_store import SqliteStore\n"
+        "from twin.board import Board\n"
         "from verbs.feeding import Intake; from verbs.settings_sources import SourceTable\n"
         "home = Path(sys.argv[1]); store = SqliteStore(home / 'telemetry.sqlite')\n"
-        "one = Intake({'logged': SourceTable.model_validate_json(sys.argv[2])}, home, load_site('tiny'), store,\n"
+        "one = Intake({'logged': SourceTable.model_validate_json(sys.argv[2])},\n"
+        "             Board(home / 'telemetry.sqlite'), load_site('tiny'), store,\n"
         "             lambda: int(time.time() * 1000))\n"
         "print('up', flush=True)\n"
         "while True: one.bring(int(time.time() * 1000)); time.sleep(0.001)\n"
@@ -285,7 +317,7 @@ def test_a_worker_killed_again_and_again_loses_and_doubles_nothing(tmp_path, rul
             time.sleep(0.02 * life)
             worker.send_signal(signal.SIGKILL)
     store = SqliteStore(tmp_path / "telemetry.sqlite")
-    one = Intake({"logged": table}, tmp_path, load_site("tiny"), store, lambda: begun_ms + 60_000)
+    one = Intake({"logged": table}, board(tmp_path), load_site("tiny"), store, lambda: begun_ms + 60_000)
     until(lambda: one.bring(begun_ms + 60_000) or len(store.read(None, None, 0, 2**60)) == n * len(racks))
     until(lambda: one.bring(begun_ms + 60_000) or len(store.read(None, None, 0, 2**60)) == n * len(racks))
     one.end()

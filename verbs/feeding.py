@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from plant.errors import ForetwinError
 from plant.site import Site
+from twin.board import Board
 from twin.telemetry.admit import Gate, ingest
 from twin.telemetry.feeder import CLOSE_S, Feeder, Taken
 from twin.telemetry.mapping import Translated
@@ -22,7 +20,8 @@ from twin.telemetry.store import Batch, Refusal, Store
 from verbs.settings_sources import SourceTable
 from verbs.source_kinds import mapping_of, opened
 
-MARKS = "sources.json"
+MARKS = "source_marks"
+"""Where each source stands, on the board: in the file of the readings, so a backup holds both as of one instant."""
 UNREADABLE = "unreadable_row"
 MOST_AT_ONCE = 500_000
 SETTLE_S = 10.0
@@ -37,7 +36,7 @@ class Intake:
     def __init__(
         self,
         tables: Mapping[str, SourceTable],
-        home: Path,
+        board: Board,
         site: Site,
         store: Store,
         clock: Callable[[], int],
@@ -49,12 +48,12 @@ class Intake:
         kind_of = {c: kind for kind in site.kinds for c in site.components(kind)}
         # One mapping per source: it remembers counters and last codes of its own series.
         self._mappings = {name: mapping_of(table, kind_of) for name, table in tables.items()}
-        self._store, self._gate, self._path = store, Gate(kind_of), home / MARKS
+        self._store, self._gate, self._board = store, Gate(kind_of), board
         self._translated: tuple[Taken, Translated] | None = None
         sources = [
             (opened(name, table, self._mappings[name], history_h), table.interval_s) for name, table in tables.items()
         ]
-        marks = _marks(self._path)
+        marks = _marks(board)
         self._resumed = set(marks)
         self._feeder = Feeder(sources, clock, marks, seed).start()
 
@@ -69,7 +68,7 @@ class Intake:
             self._keep(taken, now_ms)
             n += len(taken.read.samples)
         if n:
-            self._save_marks()
+            self._board.put_json(MARKS, self._feeder.marks, now_ms)
         return n
 
     def _keep(self, taken: Taken, now_ms: int) -> None:
@@ -102,11 +101,6 @@ class Intake:
             self._resumed.discard(source)
         return batch.take(new)
 
-    def _save_marks(self) -> None:
-        unfinished = self._path.with_suffix(f".{os.getpid()}.part")
-        unfinished.write_text(json.dumps(self._feeder.marks), encoding="utf-8")
-        unfinished.replace(self._path)
-
     def rows(self) -> list[dict[str, Any]]:
         """How each source stands, for the board."""
         return self._feeder.standings()
@@ -137,13 +131,11 @@ def _unreadable(taken: Taken, now_ms: int) -> list[Refusal]:
     ]
 
 
-def _marks(path: Path) -> dict[str, Mark]:
-    """Where an earlier worker's sources stood; nothing where that cannot be read."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return {name: mark for name, mark in found.items() if isinstance(mark, dict)} if isinstance(found, dict) else {}
+def _marks(board: Board) -> dict[str, Mark]:
+    """Where an earlier worker's sources stood."""
+    posted = board.get_json(MARKS)
+    found = posted.value if posted is not None and isinstance(posted.value, dict) else {}
+    return {name: mark for name, mark in found.items() if isinstance(mark, dict)}
 
 
 def check(name: str, table: SourceTable, site: Site | None, now_ms: int) -> tuple[bool, str, str]:

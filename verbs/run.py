@@ -117,7 +117,13 @@ class LiveWorker:
         back = self.store if isinstance(self.store, WritesBack) else None
         self.poster, self.teller = Poster(self.board, fixed, back=back), Teller(self.say)
         self.intake = Intake(
-            told.sources.tables, home, self.site, self.store, _wall_ms, history_h=told.sources.history_h, seed=self.seed
+            told.sources.tables,
+            self.board,
+            self.site,
+            self.store,
+            _wall_ms,
+            history_h=told.sources.history_h,
+            seed=self.seed,
         )
         self._snapshot_ms = self._retained_ms = now_ms
 
