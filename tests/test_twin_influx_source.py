@@ -9,6 +9,7 @@ from influxdb_client import Point
 from servers import InfluxServer, missing_for_influx
 
 from plant.errors import SourceUnavailable
+from twin.telemetry import influx_source
 from twin.telemetry.feeder import Feeder
 from twin.telemetry.influx_source import InfluxSource, _take, identifier
 from twin.telemetry.samples import Gathered
@@ -89,6 +90,23 @@ def test_a_long_absence_is_read_window_by_window_with_nothing_lost_or_doubled(se
     assert [value for _, _, value in found] == [float(n) for n in range(500)]
     assert polls > 10
     assert rows(source.poll(NOW_MS)) == []
+
+
+def test_windows_follow_how_much_comes(server, write, monkeypatch):
+    monkeypatch.setattr(influx_source, "FEW_SAMPLES", 5)
+    monkeypatch.setattr(influx_source, "MANY_SAMPLES", 10)
+    at = [NOW_MS - 3_600_000 + n * 1_000 for n in range(3_600)]
+    write("\n".join(f"m,host=a f={n} {t}000000" for n, t in enumerate(at)))
+    source, found, lengths = opened(server, history_ms=3_600_000, late_ms=0), [], []
+    while True:
+        read = source.poll(NOW_MS)
+        found += rows(read)
+        lengths.append(source._window_ms)
+        if not read.more:
+            break
+    assert [value for _, _, value in found] == [float(n) for n in range(3_600)]
+    assert lengths[0] == 30_000
+    assert min(lengths) == 7_500
 
 
 def test_samples_ahead_of_the_clock_are_told_once(server, write):

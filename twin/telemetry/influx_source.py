@@ -19,6 +19,9 @@ from twin.telemetry.sources import Mark
 
 WINDOW_MS = 600_000
 LATE_MS = 60_000
+# The length of windows follows what comes, so that a large site does not fill the memory.
+FIRST_MS, LEAST_MS = 60_000, 5_000
+FEW_SAMPLES, MANY_SAMPLES = 100_000, 400_000
 
 
 class InfluxSource:
@@ -42,7 +45,8 @@ class InfluxSource:
     ) -> None:
         self.name, self._only, self._where = name, tuple(only), f"{url} database {database}"
         self._query = InfluxQuery(url, database, token, scheme=scheme, timeout_s=timeout_s)
-        self._history_ms, self._late_ms, self._window_ms = history_ms, late_ms, window_ms
+        self._history_ms, self._late_ms, self._longest_ms = history_ms, late_ms, window_ms
+        self._window_ms = min(FIRST_MS, window_ms) if history_ms > window_ms else window_ms
         self._until_ms: int | None = None
         self._seen = Seen()
         self._tags: dict[str, list[str]] = {}
@@ -56,6 +60,10 @@ class InfluxSource:
         read = self._window(begin_ms, end_ms + (FUTURE_LIMIT_MS if caught_up else 0))
         fresh = self._seen.fresh(read.samples, end_ms - self._late_ms)
         self._until_ms = end_ms
+        if len(read.samples) > MANY_SAMPLES:
+            self._window_ms = max(LEAST_MS, self._window_ms // 2)
+        elif len(read.samples) < FEW_SAMPLES:
+            self._window_ms = min(self._longest_ms, self._window_ms * 2)
         return Read(fresh, read.bad, more=not caught_up)
 
     def measurements(self) -> list[str]:
