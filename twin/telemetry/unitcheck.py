@@ -34,6 +34,8 @@ FASTEST_IS_ONE = 200.0
 # Temperatures of one kind swing between these from series to series and hour to hour [K].
 CALM_K, WILD_K = 0.25, 12.0
 ROUNDS = 3
+# What is off lies this far from the middle of its band, however far it is.
+OFF = 1.5
 
 
 @dataclass(frozen=True)
@@ -156,13 +158,13 @@ def _best(group: Sequence[Numbers], left: Sequence[int], line: Line) -> Doubt | 
 
 
 def _fits(one: Numbers, slip: Slip, line: Line) -> bool:
-    """Whether nearly all is healthy in that unit; what is far too much as mapped may also be a machine that is off."""
+    """Whether nearly all is healthy in that unit, or what a machine draws that is off."""
     band, telling = one.band, _telling(one, line)
     if band is None:
         return False
     if inside_frac(telling, slip.scale, slip.offset, line.unit, band) >= 1.0 - HARDLY:
         return True
-    if band.faint <= 0.0 or float(np.median(telling)) * line.scale + line.offset <= band.high:
+    if band.faint <= 0.0:
         return False
     value = telling * slip.scale + slip.offset
     return float(np.mean(band.holds(value) | band.silent(value))) >= 1.0 - HARDLY
@@ -191,7 +193,7 @@ def _distance(series: Sequence[Numbers], slip: Slip, line: Line) -> float:
         abs(math.log(max(m, 1e-12) / math.sqrt(b.high * max(b.low, 1e-9)))) / (math.log(b.high / max(b.low, 1e-9)) / 2)
         for m, b in zip(middles, bands, strict=True)
     ]
-    return float(np.mean(far)) + rare
+    return float(np.mean(np.minimum(far, OFF))) + rare
 
 
 def _odd_swing(value: Floats) -> float:
