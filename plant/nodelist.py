@@ -11,6 +11,7 @@ from plant.keys import ID
 from plant.ranges import collapse
 
 MOST_NODES = 200_000
+MOST_FAULTS = 20  # said one by one; a wrong column makes one in every line
 _ID = re.compile(ID)
 
 
@@ -59,10 +60,13 @@ class NodeList:
     faults: list[Fault] = field(default_factory=list)
 
     def sound(self, file: str) -> NodeList:
-        """This list when nothing is wrong with it. Raises ConfigError with every fault, each with the file's name."""
+        """This list when nothing is wrong with it. Raises ConfigError with its faults, each with the file's name."""
         faults = [*self.faults, *check_names(self.nodes)]
         if not self.nodes and not faults:
             faults = [Fault("", "names no node", "at least one node", "give the list of the nodes that exist")]
+        if len(faults) > MOST_FAULTS:
+            more = Fault("", f"and {len(faults) - MOST_FAULTS} faults more", "", "cure these first")
+            faults = [*faults[:MOST_FAULTS], more]
         if faults:
             raise ConfigError(faults=[Fault(_at(file, f.where), f.found, f.allowed, f.cure) for f in faults])
         return self

@@ -36,7 +36,9 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "state": ("state", "status", "nodestate"),
 }  # fmt: skip
 """What the columns of each meaning are usually called, in lower case and without anything but letters and digits."""
-_WATTS = re.compile(r"(?<!k)(w|watts)$")
+_IN_KW = frozenset(
+    {"peakkw", "maxkw", "powerkw", "peakpowerkw", "maxpowerkw", "ratedkw", "idlekw", "idlepowerkw", "minkw"}
+)  # the other names of power end in a W of their own
 _NODE = re.compile(r"^[A-Za-z0-9._-]*\d[A-Za-z0-9._-]*$")
 BINARY = re.compile("[\x00-\x08\x0e-\x1f]")
 
@@ -117,7 +119,7 @@ def _said(head: Sequence[str], meant: dict[str, int]) -> list[Note]:
 
 
 def _is_watts(what: str, name: str) -> bool:
-    return what.endswith("_kw") and _WATTS.search(re.sub(r"[^a-z]", "", name.lower())) is not None
+    return what.endswith("_kw") and re.sub(r"[^a-z0-9]", "", name.lower()) not in _IN_KW
 
 
 def _take(out: NodeList, line: int, head: Sequence[str], meant: dict[str, int], row: Sequence[str]) -> None:

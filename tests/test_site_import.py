@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,9 @@ from plant.ranges import expand
 from plant.site import load_site
 from plant.slurmnodes import read_json, read_text
 from plant.slurmtext import accelerators, hosts, states, tres, whole
+from twin.engine import Engine
+from twin.ensemble import make_state
+from twin.jobs import make_jobs
 from verbs.site_import import read_list, run
 
 CONF = r"""
@@ -194,6 +198,37 @@ def test_accelerators_make_their_own_types_and_power_hangs_together(tmp_path: Pa
     site, _ = imported(tmp_path, "list.csv", "\n".join(rows))
     assert site.node_gpus.tolist().count(0) == 3
     assert sorted(site.node_gpus.tolist()) == [0, 0, 0, 1, 4, 8, 16]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "kw"),
+    [("peak_w", "700", 0.7), ("peakW", "700", 0.7), ("Max Watts", "700", 0.7), ("peak_kw", "0.7", 0.7),
+     ("PeakKW", "0.7", 0.7), ("TDP (W)", "700", 0.7), ("power [kW]", "0.7", 0.7), ("watts", "700", 0.7)],
+)  # fmt: skip
+def test_power_columns_carry_their_unit_in_the_name(column: str, value: str, kw: float) -> None:
+    found = read_table(f"node,{column}\nn1,{value}\n")
+    assert not found.faults
+    assert found.nodes[0].peak_kw == pytest.approx(kw)
+
+
+def test_a_wrong_column_does_not_flood(tmp_path: Path) -> None:
+    rows = "".join(f"n{i},800\n" for i in range(500))
+    lines = refused(tmp_path, f"node,peak_kw\n{rows}".encode())
+    assert len(lines) == 21
+    assert "480 faults more" in lines[-1]
+
+
+def test_an_imported_site_runs_cool_at_full_load(tmp_path: Path) -> None:
+    rows = "".join(f"x{i},{400 + i % 7 * 100},r{i // 20}\n" for i in range(100)) + "g1,10000,r9\n"
+    site, _ = imported(tmp_path, "list.csv", f"node,peak_w,rack\n{rows}", pue=1.15)
+    n = len(site.node_ids)
+    jobs = make_jobs([f"j{i}" for i in range(n)], arrival_ms=np.zeros(n, np.int64), work_s=np.full(n, 1e9))
+    state = make_state(site, 0, members=1, seed=0, jobs=jobs)
+    engine = Engine(state, site)
+    engine.run(2 * 3_600_000)
+    assert 21.0 < state.rack_inlet_c.min() <= state.rack_inlet_c.max() < 26.0
+    assert state.node_stops.max() == 0
+    assert float(engine.derived.facility_kw.sum() / engine.derived.node_kw.sum()) < 1.35
 
 
 def test_what_sinfo_prints_is_a_list_too(tmp_path: Path) -> None:

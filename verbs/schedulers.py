@@ -67,6 +67,7 @@ def lacks(scheduler: Scheduler, name: str) -> list[tuple[str, str]]:
     if not scheduler.observe():
         rows.append(("jobs", f"the scheduler {name} knows none"))
     if isinstance(scheduler, SlurmScheduler):
+        rows.append(("acting on Slurm", "it is only read: carry out what a plan asks of jobs and nodes with scontrol"))
         rows += [("slurm", scheduler.trouble)] if scheduler.trouble else []
         outside = scheduler.outside
         if outside:
