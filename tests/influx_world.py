@@ -47,8 +47,7 @@ class Site:
 
     def write_raw(self, lines: str) -> None:
         """Line protocol from somebody else."""
-        url = f"http://127.0.0.1:{self.server.inner}/write?db={self.database}"
-        urllib.request.urlopen(urllib.request.Request(url, lines.encode()), timeout=5).close()
+        self.server.write(lines, self.database)
 
     def drained(self, store: InfluxStore, within_s: float = 20.0) -> bool:
         """Whether all that waits goes out in time; the server may need a moment after its start."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -124,13 +123,8 @@ def test_a_lost_a_changed_and_a_strange_reading_are_noticed(tmp_path: Path) -> N
             f"node,component=bulk/r00/n008,site=bulk cpu_c=1 {time_ms}",
             f"rack,component=x,site=tiny inlet_c=1 {time_ms}",
         ):
-            write(server, line + "000000")
+            server.write(line + "000000", DATABASE)
         found = check_readings(scene)
         assert (found["wrong"], found["unasked"]) == (1, 1)
         assert found["lost"] >= 5
         assert len(found["violations"]) == 3
-
-
-def write(server: InfluxServer, line: str) -> None:
-    url = f"http://127.0.0.1:{server.inner}/write?db={DATABASE}"
-    urllib.request.urlopen(urllib.request.Request(url, line.encode()), timeout=5).close()

@@ -399,7 +399,8 @@ def test_risk_and_sync_lie_as_dashboards_ask_for_them(site: Site) -> None:
         12.5,
     )
     assert "nmbe" not in synced
-    assert last("SELECT in_sync, refused FROM sync WHERE channel = 'all'")["refused"] == 1
+    whole = last("SELECT * FROM sync WHERE channel = 'all'")
+    assert (whole["refused"], whole["spooled"], whole["rejected"]) == (1, 0, 0)
     # None of it is telemetry: the worker must not read its own words back.
     assert (len(store.read(None, None, 0, LATEST_MS)), store.components(), store.newest()) == (0, [], {})
     assert store.delivery().sent == 0

@@ -358,6 +358,12 @@ def test_a_worker_on_influxdb_reads_what_others_wrote_and_outlives_an_outage(tmp
             risk.component for risk in worker.worker.watch.risks
         }
         assert len(risks) >= len(site.rack_ids)
+        node = site.node_ids[0]
+        server.write(f"node,component={node},site=tiny util_frac=1i {wall_ms}000000", database)
+        worker.store.write(Batch.from_rows([(wall_ms, node, "util_frac", 0.5)]))
+        worker.store.flush()
+        tick_with_readings()
+        assert any("refused by the database for good: 1;" in line for line in lines)
         worker.end()
         others.close()
         status = Board(tmp_path / "home" / "telemetry.sqlite", read_only=True).get_json("status").value

@@ -26,7 +26,7 @@ from twin.telemetry.admit import FUTURE_LIMIT_MS, Gate, admit, ingest
 from twin.telemetry.influx_store import InfluxStore
 from twin.telemetry.memory_store import MemoryStore
 from twin.telemetry.sqlite_store import SqliteStore
-from twin.telemetry.store import LATEST_MS, Batch, Event, Store, name_ok
+from twin.telemetry.store import LATEST_MS, Batch, Event, Store, WritesBack, name_ok
 
 NOW_MS = 1_671_350_400_000  # 2022-12-18, the day of the Alibaba incident
 RACK, NODE = "hk/zone-c/r01", "hk/zone-c/r01/n001"
@@ -95,6 +95,10 @@ def test_influx_meets_the_contract_too() -> None:
     if MISSING:
         pytest.skip(f"influx: {' and '.join(MISSING)} not installed (`make servers`)")
     assert "influx" in STORES
+
+
+def test_only_a_database_behind_dashboards_takes_back_what_the_worker_found_out(store: Store) -> None:
+    assert isinstance(store, WritesBack) == isinstance(store, InfluxStore)
 
 
 def test_an_empty_store_answers_with_nothing(store: Store) -> None:

@@ -143,6 +143,7 @@ class LiveWorker:
         self.last = self.worker.tick(now_ms)
         self.ticks += 1
         self.teller.tick(self.last, _iso(now_ms))
+        self._tell_rejected(now_ms)
         late = time.monotonic() - begun_s > self.told.loop.tick_s
         self.poster.post(self.worker, now_ms, _wall_ms(), "slowed" if late else "running")
         self.board.put_json("sources", self.intake.rows(), now_ms)
@@ -150,6 +151,15 @@ class LiveWorker:
             keep_twin(self.worker, self.home)
             self._snapshot_ms = now_ms
         self._retain(now_ms)
+
+    def _tell_rejected(self, now_ms: int) -> None:
+        """Say when a database has refused lines for good: they lie in the spool, and nobody else would know."""
+        delivery = getattr(self.store, "delivery", None)
+        n = delivery().rejected if delivery else 0
+        if n:
+            where = self.home / "spool" / "rejected.txt"
+            text = f"readings refused by the database for good: {n}; they lie in {where}"
+            self.teller.once(f"rejected {n}", f"{_iso(now_ms)}  {text}")
 
     def _retain(self, now_ms: int) -> None:
         """Once a minute, and in small bites, drop telemetry that the settings do not keep."""

@@ -32,14 +32,21 @@ def _risk_line(site: str, at_ms: int, risk: Mapping[str, Any]) -> str:
 
 
 def sync_lines(
-    site: str, at_ms: int, rows: Sequence[Mapping[str, Any]], *, in_sync: bool, age_s: float | None, refused: int
+    site: str,
+    at_ms: int,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    in_sync: bool,
+    age_s: float | None,
+    counts: Mapping[str, int],
 ) -> list[str]:
     """A line per channel and horizon of a sync report, all its numbers as fields, and one for the whole site.
 
-    The site's line has the channel `all`: whether the twin follows, age of the newest reading [s], readings refused.
+    The site's line has the channel `all`: whether the twin follows, age of the newest reading [s], and counts of
+    readings: refused by us, waiting in the spool, rejected by the database.
     """
     common = {"in_sync": in_sync, "age_s": age_s}
-    whole = line("sync", {"channel": "all", "horizon_s": "0", "site": site}, {**common, "refused": refused}, at_ms)
+    whole = line("sync", {"channel": "all", "horizon_s": "0", "site": site}, {**common, **counts}, at_ms)
     found = [whole]
     for row in rows:
         horizon = row.get("horizon_s") or 0

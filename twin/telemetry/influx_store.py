@@ -125,8 +125,9 @@ class InfluxStore:
 
     def write_sync(self, at_ms: int, rows: Sequence[Mapping[str, Any]], *, in_sync: bool, age_s: float | None) -> None:
         """Write how well the twin follows, as the measurement `sync` (`twin.telemetry.influx_posts`)."""
-        refused = sum(self._refused.values())
-        self._post(sync_lines(self._site, at_ms, rows, in_sync=in_sync, age_s=age_s, refused=refused))
+        done = self.delivery()
+        counts = {"refused": sum(self._refused.values()), "spooled": done.spooled, "rejected": done.rejected}
+        self._post(sync_lines(self._site, at_ms, rows, in_sync=in_sync, age_s=age_s, counts=counts))
 
     def _post(self, lines: list[str]) -> None:
         # Not readings: they count as none in the account.
