@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from plant.site import load_site
-from twin.telemetry.mapcheck import Placed, check
+from twin.telemetry.mapcheck import Placed, Report, check
 from twin.telemetry.mapping import load_mapping
 from verbs.mapfiles import read_files, since
 
@@ -35,9 +35,10 @@ def run(
     names = load_mapping(mapping, kind_of)
     samples, unreadable = read_files(files, names)
     found = check(since(samples, start), names, stage, now_ms)
-    good = found.coverage >= min_coverage_frac and not (found.findings or found.duplicates or found.unknown)
+    wrong = _wrong(found, min_coverage_frac)
     return {
-        "ok": good and found.samples > 0,
+        "ok": not wrong,
+        "wrong": wrong,
         "coverage_frac": found.coverage,
         "min_coverage_frac": min_coverage_frac,
         "samples": found.samples,
@@ -52,6 +53,19 @@ def run(
         "unknown_components": [{"component": name, "series": n} for name, n in list(found.unknown.items())[:20]],
         "channels": _channels(found.placed),
     } | ({"readings": [_row(one) for one in found.placed[:SHOWN]]} if every_series else {})
+
+
+def _wrong(found: Report, min_coverage_frac: float) -> list[str]:
+    """Why a mapping is not right, in words; empty where nothing is found."""
+    share = f"rules take {found.coverage:.1%} of the samples, {min_coverage_frac:.1%} are asked for"
+    said = (
+        (not found.samples, "no samples"),
+        (found.samples and found.coverage < min_coverage_frac, share),
+        (found.findings, f"{len(found.findings)} findings, see items"),
+        (found.duplicates, f"{len(found.duplicates)} places are given to several series"),
+        (found.unknown, f"{len(found.unknown)} names are no component of the site: add [hosts]"),
+    )
+    return [text for yes, text in said if yes]
 
 
 def _row(one: Placed) -> dict[str, Any]:

@@ -28,6 +28,7 @@ Floats = NDArray[np.float64]
 LISTED = 20
 TURNS = 3
 GROWN = 5
+NEARLY_ALL = 0.9
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,9 @@ def check(samples: Samples, mapping: Mapping, site: Site | None, now_ms: int) ->
         strange = Counter(one.meaning.component for one in found.placed if not one.kind)
         found.unknown = dict(strange.most_common())
     clock = clock_finding(samples, now_ms)
-    found.findings = [
-        *clock,
-        *_unit_findings(found.placed, Expected(site)),
-        *disagreements(_medians(found.placed), site),
-    ]
+    units = _unit_findings(found.placed, Expected(site))
+    odd = _impossible(found.placed, {(one.rule, one.channel) for one in units})
+    found.findings = [*clock, *units, *odd, *disagreements(_medians(found.placed), site)]
     return found
 
 
@@ -130,6 +129,26 @@ def _out_of_range(placed: list[Placed]) -> dict[str, float]:
             tally[0] += int((codes != 0).sum())
             tally[1] += len(codes)
     return {name: n / of for name, (n, of) in sorted(bad.items()) if n}
+
+
+def _impossible(placed: list[Placed], told: set[tuple[str, str]]) -> list[Finding]:
+    """Series of which nearly nothing is possible, where no unit explained it."""
+    groups: dict[tuple[str, str], list[Placed]] = defaultdict(list)
+    for one in placed:
+        key = (one.meaning.rule, f"{one.kind}.{one.meaning.channel}")
+        plain = one.kind and len(one.raw) and not one.meaning.words and not one.meaning.numbers
+        if plain and key not in told and _impossible_frac(one) >= NEARLY_ALL:
+            groups[key].append(one)
+    return [
+        Finding(rule, channel, len(group), len(group), str(group[0].series),
+                f"median {short(float(np.median(group[0].value)))} {group[0].unit}", "no usual unit explains it",
+                "outside what is possible, all of it", "look at the source, or state scale and offset", "range")
+        for (rule, channel), group in groups.items()
+    ]  # fmt: skip
+
+
+def _impossible_frac(one: Placed) -> float:
+    return float(np.mean(check_many(one.kind, one.meaning.channel, one.value) != 0))
 
 
 def _duplicates(placed: list[Placed]) -> dict[str, list[str]]:
