@@ -175,6 +175,18 @@ def test_one_sensor_shut_out_says_nothing_but_a_crowd_does():
     assert not heard.say(30, 5.0)[0]
 
 
+def test_a_hall_may_be_off_in_power_by_what_changes_no_plan():
+    heard = Heard()
+    first = heard.sync.names.first["hall", "power_kw"]
+    for z, lost in ((5.0, False), (12.0, True)):
+        for _ in range(40):
+            heard.now_ms += MINUTE_MS
+            heard.sync.board.post(np.array([first]), np.array([z]), heard.now_ms)
+            heard.sync.past.newest_ms[first] = heard.now_ms
+            heard.divergence.note(heard.now_ms)
+        assert bool(heard.divergence.out[0]) is lost
+
+
 def test_sensors_that_fell_silent_say_nothing():
     heard = Heard()
     heard.say(4, 5.0)
