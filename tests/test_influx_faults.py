@@ -253,6 +253,11 @@ def test_confirmed_blocks_take_little_room(site: Site, monkeypatch: pytest.Monke
     store.flush()
     kept = list(site.spool.glob("*.sent"))
     assert 0 < sum(path.stat().st_size for path in kept) < 4_000 + 1_000
+    monkeypatch.setattr(confirmed, "KEPT_BLOCKS", 2)
+    for k in range(50, 60):
+        store.write(one(k))
+        store.flush()
+    assert len(list(site.spool.glob("*.sent"))) == 2
     assert Spool(site.spool).numbers() == []
 
 

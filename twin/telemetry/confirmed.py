@@ -19,6 +19,8 @@ from twin.telemetry.spool import Kept, Spool
 
 # What one lane keeps at most: at 22 bytes a reading some 1.5 million of them.
 KEPT_BYTES = 32 << 20
+# And at most so many files, a day and a half of a small site's blocks every 15 s.
+KEPT_BLOCKS = 8_192
 # Of what an earlier process left behind about so many blocks are looked for.
 LOOKED_FOR = 16
 
@@ -53,7 +55,7 @@ class Probe:
 
 
 class Confirmed:
-    """The confirmed blocks of one lane, oldest first, on disk and within KEPT_BYTES."""
+    """The confirmed blocks of one lane, oldest first, on disk, within KEPT_BYTES and KEPT_BLOCKS."""
 
     def __init__(self, spool: Spool, earlier: list[Kept]) -> None:
         """earlier: blocks of this lane that another process had confirmed; some of them are looked for, evenly."""
@@ -123,7 +125,7 @@ class Confirmed:
     def _add(self, number: int, size: int) -> None:
         self._blocks.append((number, size))
         self._bytes += size
-        while self._bytes > KEPT_BYTES and len(self._blocks) > 1:
+        while (self._bytes > KEPT_BYTES or len(self._blocks) > KEPT_BLOCKS) and len(self._blocks) > 1:
             oldest, its_size = self._blocks.popleft()
             self._bytes -= its_size
             self._unfit.discard(oldest)
