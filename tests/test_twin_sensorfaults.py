@@ -47,8 +47,9 @@ class Room:
 
     def _heard(self, first: int, value: np.ndarray, drift_k: float) -> Heard:
         n = len(RACKS)
+        most = np.full(n, drift_k)
         return Heard(
-            self.numbers + first, value, np.full(n, EXPECTED_C), np.full(n, SD**2), np.full(n, 0.25), "C", drift_k
+            self.numbers + first, value, np.full(n, EXPECTED_C), np.full(n, SD**2), np.full(n, 0.25), "C", most
         )
 
     def followed(self, rounds: int = 60) -> Room:
@@ -87,7 +88,7 @@ def test_a_sensor_of_whole_degrees_in_a_calm_hall_is_not():
 
 def test_a_sensor_that_says_nothing_but_zero_of_something_off_is_not_frozen():
     room = Room().followed()
-    heard = Heard(np.array([0]), np.zeros(1), np.zeros(1), np.ones(1), np.ones(1), "kW", 0.0)
+    heard = Heard(np.array([0]), np.zeros(1), np.zeros(1), np.ones(1), np.ones(1), "kW", np.zeros(1))
     for k in range(30):
         room.sensors.note(heard, room.now_ms + k)
         room.sensors.judge(heard, room.now_ms + k)
@@ -112,7 +113,7 @@ def test_powers_and_shares_slip_too(unit, expected, wrong, name):
     at, jump = np.array([0]), np.array([(0.3 * expected) ** 2])
     for k in range(40):
         value = np.array([wrong if k > 30 else expected * (1.0 + 0.01 * np.sin(7.0 * k))])
-        heard = Heard(at, value, np.array([expected]), np.array([(0.02 * expected) ** 2]), jump, unit, 0.0)
+        heard = Heard(at, value, np.array([expected]), np.array([(0.02 * expected) ** 2]), jump, unit, np.zeros(1))
         room.sensors.note(heard, T0_MS + k * STEP_MS)
         room.sensors.judge(heard, T0_MS + k * STEP_MS)
     assert room.reasons() == {0: sf.UNIT}

@@ -142,6 +142,10 @@ class Derived:
             self.load_dirty[at] = True
         self.live_dirty = self.live_dirty or live
 
+    def mark_power(self) -> None:
+        """Say that what nodes draw changed in all rows, but neither their life nor their jobs."""
+        self.power_dirty[...] = True
+
     def mark_air(self) -> None:
         """Say that air flows or thermal parameters of racks and halls changed, but no power."""
         self.halls_dirty = True

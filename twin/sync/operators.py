@@ -143,6 +143,8 @@ def _rack_of_node(site: Site) -> Ints:
 
 CURVE = ("rack_idle_scale", "rack_bend_scale", "rack_psu_loss_scale")
 
+SLOW_MS = 60_000  # what changes slowly, or takes long to take in, is taken in together so often
+
 OPERATORS: tuple[Operator, ...] = (
     Operator(
         "loop", "supply_c", lambda d: d.state.loop_supply_c, of("loop_supply_c"),
@@ -166,7 +168,7 @@ OPERATORS: tuple[Operator, ...] = (
     ),
     Operator(
         "node", "inlet_c", _node_inlet_c, (), of("rack_recirc_frac"), error_sd=0.5,
-        group=lambda site: site.node_rack, axis="rack",
+        group=lambda site: site.node_rack, axis="rack", every_ms=SLOW_MS,
     ),
     Operator(
         # the air takes its temperature from the equipment within seconds: a correction of the air alone is forgotten
@@ -177,43 +179,43 @@ OPERATORS: tuple[Operator, ...] = (
         error_sd=0.13, noise_sd=0.1, at_rest=True, jump_sd=2.0, drift_k=1.5,
     ),
     Operator("node", "gpu_c", lambda d: d.state.gpu_c, of("gpu_c"), error_sd=1.0, noise_sd=2.0, sensors=_gpu_nodes,
-        jump_sd=10.0,
+        jump_sd=10.0, every_ms=SLOW_MS,
     ),
     Operator(
         "node", "gpu_mem_c", lambda d: d.state.gpu_mem_c, of("gpu_mem_c"), error_sd=1.0, noise_sd=2.0,
-        sensors=_gpu_nodes, jump_sd=10.0,
+        sensors=_gpu_nodes, jump_sd=10.0, every_ms=SLOW_MS,
     ),
     Operator(
         "cooling_unit", "fan_frac", _unit_speed, (), (Link("unit_flow_kw_per_k", _units_of_hall),), error_sd=0.01,
-        group=lambda site: site.unit_hall, axis="hall", jump_sd=0.2,
+        group=lambda site: site.unit_hall, axis="hall", jump_sd=0.2, every_ms=SLOW_MS,
     ),
     Operator("chiller", "power_kw", _chiller_kw, (), of("chiller_cop"), error_sd=0.05, error_frac=0.015,
-        jump_sd=5.0, jump_frac=0.5,
+        jump_sd=5.0, jump_frac=0.5, every_ms=SLOW_MS,
     ),
     Operator(
         "cooling_unit", "power_kw", lambda d: unit_fan_power_kw(d)[:, ~d.site.cooling.unit_dx], (),
         of("hall_fan_scale"), error_sd=0.005, error_frac=0.03, sensors=_dry_units, group=_dry_hall, axis="hall",
-        jump_sd=0.2, jump_frac=1.0,
+        jump_sd=0.2, jump_frac=1.0, every_ms=SLOW_MS,
     ),
     Operator(
         "ups", "battery_frac", _battery_frac, (Link("ups_battery_kwh", per_unit=lambda site: site.ups_battery_kwh),),
-        error_sd=0.01, noise_sd=0.02, jump_sd=0.1,
+        error_sd=0.01, noise_sd=0.02, jump_sd=0.1, every_ms=SLOW_MS,
     ),
     # heard and judged, they correct nothing: what they say of power comes from the nodes, with less error
-    Operator("region", "power_kw", _facility_kw, error_sd=0.5, error_frac=0.05, jump_frac=0.3),
-    Operator("hall", "power_kw", lambda d: d.hall_kw, error_sd=0.5, error_frac=0.02, jump_frac=0.3),
+    Operator("region", "power_kw", _facility_kw, error_sd=0.5, error_frac=0.05, jump_frac=0.3, every_ms=SLOW_MS),
+    Operator("hall", "power_kw", lambda d: d.hall_kw, error_sd=0.5, error_frac=0.02, jump_frac=0.3, every_ms=SLOW_MS),
     Operator(
         "rack", "power_kw", lambda d: d.rack_kw, (), (*of(*CURVE), Link("node_power_scale", _rack_of_node)),
-        error_sd=0.05, error_frac=0.02, jump_frac=0.5, every_ms=60_000,
+        error_sd=0.05, error_frac=0.02, jump_frac=0.5, every_ms=SLOW_MS,
     ),
     Operator(
         "ups", "load_frac", lambda d: ups_loads(d) / np.maximum(d.site.ups_rated_kw, 1e-9), error_sd=0.005,
-        error_frac=0.02, jump_sd=0.2,
+        error_frac=0.02, jump_sd=0.2, every_ms=SLOW_MS,
     ),
     Operator(
         "node", "power_kw", lambda d: d.node_kw, (), of("node_power_scale"), error_sd=0.002, error_frac=0.012,
         jump_sd=0.1, jump_frac=0.7,
         shared=of(*CURVE), share=_rack_of_node,
-        every_ms=60_000,  # a node's own scale is slow, and moving it means settling all power anew
+        every_ms=SLOW_MS,  # moving it means settling all power anew
     ),
 )  # fmt: skip

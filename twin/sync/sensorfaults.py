@@ -7,7 +7,9 @@ sensor out. Rules and times: docs/sync.md. What the twin hears is judged here, a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +58,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Heard:
-    """Readings of one channel and step: sensor numbers, values, what was predicted (mean, expected variance), its unit.
+    """Readings of one step: sensor numbers, values, what was predicted (mean, expected variance), and units.
 
     jump_var: variance of what the plant may do at once; drift_k: how far a sensor may pull parameters away, in its own
     unit, before it is taken for drifting; 0: nobody could tell.
@@ -67,8 +69,25 @@ class Heard:
     mean: Array
     var: Array
     jump_var: Array
-    unit: str
-    drift_k: float
+    unit: str | tuple[str, ...]
+    drift_k: Array
+
+    @classmethod
+    def joined(cls, parts: Sequence[Heard]) -> Heard:
+        """Readings of several channels as one."""
+
+        def column(name: str) -> Any:
+            return np.concatenate([getattr(part, name) for part in parts])
+
+        units = tuple(str(part.unit) for part in parts for _ in range(len(part.sensor)))
+        return cls(
+            column("sensor"), column("value"), column("mean"), column("var"), column("jump_var"), units,
+            column("drift_k"),
+        )  # fmt: skip
+
+    def unit_of(self, i: int) -> str:
+        """The unit of one reading."""
+        return self.unit if isinstance(self.unit, str) else self.unit[i]
 
 
 class Sensors:
@@ -77,7 +96,7 @@ class Sensors:
     def __init__(self, names: Names, board: Board) -> None:
         """All are trusted at first."""
         n = names.count
-        self.board = board
+        self.board, self.channel = board, names.key_of
         self.last, self.step = np.full(n, np.nan), np.full(n, np.inf)
         self.moves, self.drift, self.spikes, self.first_odd, self.pull = np.zeros((5, n))
         self.count, self.same, self.odd, self.far, self.good = np.zeros((5, n), dtype=np.int64)
@@ -100,9 +119,8 @@ class Sensors:
         gross = np.abs(difference) > GROSS * np.sqrt(heard.var + most_var)
         agreed = np.zeros(len(at), dtype=bool)
         doubted = gross | self.out[at]
-        if heard.drift_k > 0.0:
-            pull = np.abs(self._own_pull(at))
-            doubted |= (self.far[at] >= DRIFT_READINGS) | (self.settled[at] & (pull > heard.drift_k))
+        may_drift = heard.drift_k > 0.0
+        doubted |= may_drift & ((self.far[at] >= DRIFT_READINGS) | self._pulls(at, heard.drift_k))
         if doubted.any():
             some = np.flatnonzero(doubted)
             sign = np.where(gross[some], np.sign(difference[some]), np.sign(self.drift[at[some]]))
@@ -143,17 +161,16 @@ class Sensors:
         self.pull_ms[sensor] = time_ms
         return np.where(self.settled[sensor], keep, 0.0)
 
-    def _own_pull(self, at: Ints) -> Array:
-        """The pull of each sensor less what pulls all of its hall: of one channel, all heard together."""
-        hall, pull = self.board.hall[at], self.pull[at]
-        if len(at) < LEAST_PEERS:
-            return np.asarray(pull)
-        common = np.zeros(len(at))
-        for h in np.unique(hall[hall >= 0]).tolist():
-            here = hall == h
-            if here.sum() >= LEAST_PEERS:
-                common[here] = np.median(pull[here])
-        return np.asarray(pull - common)
+    def _pulls(self, at: Ints, drift_k: Array) -> Flags:
+        """Tell which sensors have pulled what is learned too far, and still pull that way, others of their hall not."""
+        way = np.sign(self.drift[at])
+        far = self.settled[at] & (self.pull[at] * way > drift_k) & (np.abs(self.drift[at]) > GOOD_DRIFT)
+        for i in np.flatnonzero(far).tolist():
+            g = int(at[i])
+            peers = at[(self.channel[at] == self.channel[g]) & (self.board.hall[at] == self.board.hall[g])]
+            if self.board.hall[g] >= 0 and len(peers) >= LEAST_PEERS:
+                far[i] = (self.pull[g] - np.median(self.pull[peers])) * way[i] > drift_k[i]
+        return np.asarray(far)
 
     def rounding_var(self, sensor: Ints) -> Array:
         """Return the error variance that follows from the smallest step of each sensor."""
@@ -209,7 +226,7 @@ class Sensors:
             self.shut(g, time_ms, SPIKING, said)
         elif calm and self.odd[g] >= ODD_READINGS and time_ms - self.odd_ms[g] >= ODD_MS:
             self.shut(g, time_ms, STUCK if self.same[g] >= SAME_FROZEN else JUMPED, said)
-        elif calm and not gross and heard.drift_k > 0.0:
+        elif calm and not gross and heard.drift_k[i] > 0.0:
             reason = STUCK if self.same[g] >= SAME_FROZEN else DRIFTING
             self.shut(g, time_ms, reason, f"{said}; has pulled what is learned by {self.pull[g]:+.2g}")
 
@@ -243,7 +260,7 @@ class Sensors:
 def _slip(heard: Heard, i: int) -> str:
     """The unit that a gross reading would be right in, or nothing."""
     sd = float(np.sqrt(heard.var[i] + heard.jump_var[i]))
-    for name, scale, offset in SLIPS.get(heard.unit, ()):
+    for name, scale, offset in SLIPS.get(heard.unit_of(i), ()):
         if abs(heard.value[i] * scale + offset - heard.mean[i]) <= GOOD_SIGMAS * sd:
             return name
     return ""

@@ -88,18 +88,17 @@ class Synchroniser:
                 self._ask(d, o, r.moment, *r.readings[o.key]) for o in self.operators.values() if o.key in r.readings
             ]
             for a in asked:
-                self.sensors.note(a.heard, r.moment.time_ms)
                 if a.operator.key == INLET:
                     trusted = ~self.sensors.out[a.heard.sensor]
                     self.air.hear(a.at[trusted], (a.value - a.heard.mean)[trusted], r.moment.time_ms)
-            for a in asked:
-                touched |= self._hear(d, a, r.moment)
+            for a, use, weight in self._judge(d.state, asked, r.moment):
+                touched |= self._hear(d, a, r.moment, use, weight)
         touched |= self._take_kept(d, moment)
         self._forget(d.state, now_ms)
         d.state.heat_sync_kj[...] += stored_heat_kj(self.site.hall_plenum_kj_per_k, d.state) - before
         if touched & _OF_POWER:
-            d.mark()
-        elif touched:
+            d.mark_power()
+        if touched - _OF_POWER:
             d.mark_air()
 
     def _set_flags(self, d: Derived, rounds: list[Round]) -> bool:
@@ -151,18 +150,30 @@ class Synchroniser:
         noise_var = np.where(known | (not o.at_rest), o.noise_sd, FIRST_SD) ** 2
         error_var = o.error_sd**2 + (o.error_frac * mean) ** 2 + self.sensors.rounding_var(sensor)
         jump_var = o.jump_sd**2 + (o.jump_frac * mean) ** 2
-        heard = Heard(sensor, value, mean, variance + noise_var + error_var, jump_var, self.unit[o.key], o.drift_k)
+        drift_k = np.full(len(at), o.drift_k)
+        heard = Heard(sensor, value, mean, variance + noise_var + error_var, jump_var, self.unit[o.key], drift_k)
         return Asked(o, at, value, heard, error_var, noise_var, predicted)
 
-    def _hear(self, d: Derived, a: Asked, moment: Moment) -> set[str]:
+    def _judge(
+        self, s: State, asked: list[Asked], moment: Moment
+    ) -> list[tuple[Asked, NDArray[np.bool_], Array]]:  # fmt: skip
+        """Judge all readings of a step together; return for each channel which to use, and how their error grows."""
+        if not asked:
+            return []
+        heard = Heard.joined([a.heard for a in asked])
+        self.sensors.note(heard, moment.time_ms)
+        use, weight = self.sensors.judge(heard, moment.time_ms)
+        self.shutouts.announce(s, self.sensors.take_news())
+        ends = np.cumsum([len(a.at) for a in asked])[:-1]
+        return list(zip(asked, np.split(use, ends), np.split(weight, ends), strict=True))
+
+    def _hear(self, d: Derived, a: Asked, moment: Moment, use: NDArray[np.bool_], weight: Array) -> set[str]:
         """Take in the readings of one channel and step that may be used, or keep them until their turn."""
-        use, weight = self.sensors.judge(a.heard, moment.time_ms)
         key = a.operator.key
         if key in self.group:
             weight = agreed_weight(a.heard, self.group[key][a.at], weight)
         elif key in SHARING:
             a = self.air.less_common(a)
-        self.shutouts.announce(d.state, self.sensors.take_news())
         if not use.all():
             a = a.take(use)
         if not len(a.at):
@@ -223,6 +234,8 @@ class Synchroniser:
         newest = self.past.is_newest(o.key, at, moment.time_ms)
         sensors = Correction.of(predicted, Observed(value, np.ones(len(at), dtype=bool), error_var, noise_var))
         following.note(at, value, sensors.difference, sensors.variance + error_var + o.noise_sd**2, known)
+        if not (o.own or o.linked or o.bias):
+            return set()
         places, correction = at, sensors
         if o.key in self.group:
             places, correction = together(predicted, value, error_var, noise_var, self.group[o.key][at])
