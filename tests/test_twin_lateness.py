@@ -104,8 +104,8 @@ def test_of_several_readings_within_one_step_the_last_counts():
     rows = [(T0_MS - 9, RACKS[0], "inlet_c", 1.0), (T0_MS - 1, RACKS[0], "inlet_c", 3.0),
             (T0_MS - 5, RACKS[0], "inlet_c", 2.0), (T0_MS, "nobody", "inlet_c", 9.0)]  # fmt: skip
     (only,) = past.sort(Batch.from_rows(rows), T0_MS)
-    at, value = only.readings["rack", "inlet_c"]
-    assert (at.tolist(), value.tolist(), past.refused) == ([0], [3.0], {})
+    said = only["rack", "inlet_c"]
+    assert (said.at.tolist(), said.value.tolist(), past.refused) == ([0], [3.0], {})
 
 
 @given(st.lists(st.integers(-LATE_MS, 0), min_size=1, max_size=40), st.lists(st.integers(1, 40_000), max_size=30))
@@ -119,12 +119,22 @@ def test_each_reading_belongs_to_the_nearest_moment_that_is_remembered(ages, gap
         past.now(now_ms)
     assert len(past.moments) <= MOMENTS
     batch = Batch.from_rows([(now_ms + age, f"r{i}", "inlet_c", float(i)) for i, age in enumerate(ages)])
-    rounds = past.sort(batch, now_ms)
-    assert [r.moment.time_ms for r in rounds] == sorted({r.moment.time_ms for r in rounds})
-    found = {int(v): r.moment.time_ms for r in rounds for v in r.readings["rack", "inlet_c"][1]}
+    (only,) = past.sort(batch, now_ms)
+    said = only["rack", "inlet_c"]
+    found = dict(zip(said.value.astype(int).tolist(), said.time_ms.tolist(), strict=True))
     for i, age in enumerate(ages):
         best = min(abs(m.time_ms - now_ms - age) for m in past.moments)
         assert abs(found[i] - now_ms - age) == best
+
+
+def test_readings_of_one_sensor_come_oldest_first():
+    past = Past(Names({("rack", "inlet_c"): RACKS}))
+    for k in range(4):
+        past.now(T0_MS + k * STEP_MS)
+    now_ms = T0_MS + 3 * STEP_MS
+    rows = [(now_ms - age * STEP_MS, RACKS[rack], "inlet_c", float(age)) for rack, age in ((0, 0), (0, 2), (1, 1))]
+    rounds = [r["rack", "inlet_c"] for r in past.sort(Batch.from_rows(rows), now_ms)]
+    assert [(r.at.tolist(), r.value.tolist()) for r in rounds] == [([0, 1], [2.0, 1.0]), ([0], [0.0])]
 
 
 def test_names_are_found_in_whole_batches():

@@ -22,6 +22,7 @@ class Asked:
     operator: Operator
     at: Places
     value: Array
+    time_ms: Places
     heard: Heard
     error_var: Array
     noise_var: Array
@@ -31,7 +32,7 @@ class Asked:
         """Some of them; what was heard stays whole."""
         predicted = None if self.predicted is None else self.predicted[:, use]
         return replace(
-            self, at=self.at[use], value=self.value[use], error_var=self.error_var[use],
+            self, at=self.at[use], value=self.value[use], time_ms=self.time_ms[use], error_var=self.error_var[use],
             noise_var=self.noise_var[use], predicted=predicted,
         )  # fmt: skip
 

@@ -14,7 +14,8 @@ The rule, also in docs/sync.md:
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,25 +28,32 @@ Ints = NDArray[np.int64]
 
 LATE_MS = 120_000
 MOMENTS = 12
+NEVER_MS = -(2**62)
 TOO_LATE, AGAIN = "too_late", "again"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Moment:
     """An instant at which predictions were noted, and where they are kept."""
 
     time_ms: int
     slot: int
-    heard: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
-    """By sensor number: whether its reading of this step was taken in."""
 
 
-@dataclass
-class Round:
-    """Readings of one step: sensors (positions of their key) and values, by key."""
+class Said(NamedTuple):
+    """Readings of one channel, at most one of each sensor: positions, values, slots and instants of their steps."""
 
-    moment: Moment
-    readings: dict[Key, tuple[Ints, Array]]
+    at: Ints
+    value: Array
+    slot: Ints
+    time_ms: Ints
+
+    def take(self, which: NDArray[np.bool_]) -> Said:
+        """Some of them."""
+        return Said(self.at[which], self.value[which], self.slot[which], self.time_ms[which])
+
+
+Round = dict[Key, Said]
 
 
 class Past:
@@ -55,9 +63,12 @@ class Past:
         """Nothing is remembered yet."""
         self.names = names
         self.moments: deque[Moment] = deque()
+        self.time_ms = np.full(MOMENTS, NEVER_MS, dtype=np.int64)
+        """Instant of each slot."""
         self.kept: dict[Key, Array] = {}
         """By key and slot what members predicted: (MOMENTS, M, S), or the means (MOMENTS, S)."""
         self._noted_ms: dict[Key, Ints] = {}
+        self._heard = np.zeros((MOMENTS, names.count), dtype=bool)
         self.newest_ms = np.zeros(names.count, dtype=np.int64)
         self.refused: dict[str, int] = {}
 
@@ -67,9 +78,10 @@ class Past:
             while len(self.moments) >= MOMENTS or (
                 len(self.moments) > 2 and self.moments[1].time_ms <= now_ms - LATE_MS
             ):
-                self.moments.popleft()
+                self.time_ms[self.moments.popleft().slot] = NEVER_MS
             slot = (self.moments[-1].slot + 1) % MOMENTS if self.moments else 0
-            self.moments.append(Moment(now_ms, slot, np.zeros(self.names.count, dtype=bool)))
+            self.moments.append(Moment(now_ms, slot))
+            self.time_ms[slot], self._heard[slot] = now_ms, False
         return self.moments[-1]
 
     def note(self, moment: Moment, key: Key, predicted: Array) -> None:
@@ -77,21 +89,27 @@ class Past:
         kept = self.kept.get(key)
         if kept is None or kept.shape[1:] != predicted.shape:
             kept = self.kept[key] = np.zeros((MOMENTS, *predicted.shape))
-            self._noted_ms[key] = np.full(MOMENTS, -1, dtype=np.int64)
+            self._noted_ms[key] = np.full(MOMENTS, NEVER_MS - 1, dtype=np.int64)
         kept[moment.slot] = predicted
         self._noted_ms[key][moment.slot] = moment.time_ms
 
-    def recall(self, key: Key, moment: Moment) -> Array:
-        """Return what was predicted at a moment; of now, where nobody listened to that channel then."""
-        noted = self._noted_ms[key][moment.slot] == moment.time_ms
-        return np.asarray(self.kept[key][moment.slot if noted else self.moments[-1].slot])
+    def recall(self, key: Key, at: Ints, slot: Ints) -> Array:
+        """Return what was predicted of some sensors in their steps, (M, at) or (at,); of now if not noted then."""
+        slot = np.where(self._noted_ms[key][slot] == self.time_ms[slot], slot, self.moments[-1].slot)
+        if len(slot) and (slot == slot[0]).all():
+            return np.asarray(self.kept[key][slot[0]].take(at, axis=-1))
+        found = self.kept[key][slot[:, None], ..., at[:, None]][:, 0]
+        return np.ascontiguousarray(found.T)
 
-    def since(self, moment: Moment) -> NDArray[np.intp]:
-        """Return the slots of a moment and of all later ones."""
-        return np.array([m.slot for m in self.moments if m.time_ms >= moment.time_ms], dtype=np.intp)
+    def later(self, time_ms: Ints) -> NDArray[np.bool_]:
+        """Tell which slots (MOMENTS, n) hold the step of a reading or a later one."""
+        return np.asarray(self.time_ms[:, None] >= time_ms)
 
     def sort(self, batch: Batch, now_ms: int) -> list[Round]:
-        """Return the readings to take in by step, oldest first; count what is refused. Call `now` before."""
+        """Return the readings to take in: first the oldest of each sensor, then the second oldest, and so on.
+
+        Sensors say nothing about each other's order. What is refused is counted. Call `now` before.
+        """
         sensor = self.names.find(batch)
         known = sensor >= 0
         late = known & (batch.time_ms < now_ms - LATE_MS)
@@ -101,12 +119,19 @@ class Past:
             return []
         sensor, time_ms, value = sensor[at], np.minimum(batch.time_ms[at], now_ms), batch.value[at]
         step = self._nearest(time_ms)
-        # in order of step, sensor and time: the last of a sensor within a step is the one that counts
-        order = np.lexsort((time_ms, sensor, step))
-        sensor, step, value, time_ms = sensor[order], step[order], value[order], time_ms[order]
+        # in order of sensor, step and time: the last of a sensor within a step is the one that counts
+        order = np.lexsort((time_ms, step, sensor))
+        sensor, step, value = sensor[order], step[order], value[order]
         last = np.append((sensor[1:] != sensor[:-1]) | (step[1:] != step[:-1]), True)
-        sensor, step, value, time_ms = sensor[last], step[last], value[last], time_ms[last]
-        return [r for i in np.unique(step).tolist() if (r := self._round(i, step == i, sensor, value)).readings]
+        sensor, value = sensor[last], value[last]
+        slot = np.array([m.slot for m in self.moments], dtype=np.int64)[step[last]]
+        new = ~self._heard[slot, sensor]
+        self._refuse(AGAIN, int((~new).sum()))
+        sensor, value, slot = sensor[new], value[new], slot[new]
+        self._heard[slot, sensor] = True
+        first = np.searchsorted(sensor, sensor)
+        turn = np.arange(len(sensor)) - first
+        return [self._round(turn == i, sensor, value, slot) for i in range(int(turn.max(initial=-1)) + 1)]
 
     def _nearest(self, time_ms: Ints) -> Ints:
         times = np.array([m.time_ms for m in self.moments], dtype=np.int64)
@@ -115,25 +140,22 @@ class Past:
             return np.zeros(len(time_ms), dtype=np.int64)
         return np.asarray(after - (time_ms - times[after - 1] <= times[after] - time_ms))
 
-    def _round(self, i: int, here: NDArray[np.bool_], sensor: Ints, value: Array) -> Round:
-        moment = self.moments[i]
-        sensor, value = sensor[here], value[here]
-        new = ~moment.heard[sensor]
-        self._refuse(AGAIN, int((~new).sum()))
-        sensor, value = sensor[new], value[new]
-        moment.heard[sensor] = True
+    def _round(self, here: NDArray[np.bool_], sensor: Ints, value: Array, slot: Ints) -> Round:
+        sensor, value, slot = sensor[here], value[here], slot[here]
         key_of = self.names.key_of[sensor]
-        readings: dict[Key, tuple[Ints, Array]] = {}
+        readings: Round = {}
         for k in np.unique(key_of).tolist():
             key, which = self.names.keys[k], key_of == k
-            readings[key] = sensor[which] - self.names.first[key], value[which]
-        return Round(moment, readings)
+            readings[key] = Said(
+                sensor[which] - self.names.first[key], value[which], slot[which], self.time_ms[slot[which]]
+            )
+        return readings
 
-    def is_newest(self, key: Key, at: Ints, time_ms: int) -> NDArray[np.bool_]:
+    def is_newest(self, key: Key, at: Ints, time_ms: Ints) -> NDArray[np.bool_]:
         """Tell which sensors have said nothing newer; from now on this is their newest where so."""
         sensor = at + self.names.first[key]
         newest = self.newest_ms[sensor] <= time_ms
-        self.newest_ms[sensor[newest]] = time_ms
+        self.newest_ms[sensor[newest]] = time_ms[newest]
         return np.asarray(newest)
 
     def _refuse(self, reason: str, count: int) -> None:

@@ -21,7 +21,7 @@ from twin.sync.evidence import Board
 from twin.sync.flags import FLAGS, set_flags
 from twin.sync.inflate import Widths, moving
 from twin.sync.innovations import Following
-from twin.sync.lateness import Moment, Past, Round
+from twin.sync.lateness import Moment, Past, Round, Said
 from twin.sync.names import Key, Names
 from twin.sync.operators import OPERATORS, Link, Operator
 from twin.sync.parameters import BY_NAME
@@ -79,20 +79,18 @@ class Synchroniser:
             d.mark()
             d.mark_supply()
         d.refresh()  # nothing to do in a calm tick; a flag, a cap or a job that changed shows in power at once
-        self.spoken |= {key for r in rounds for key in r.readings if key in self.operators}
+        self.spoken |= {key for r in rounds for key in r if key in self.operators}
         for key in self.spoken:
             self.past.note(moment, key, self._predict(d, self.operators[key]))
         touched = set[str]()
         for r in rounds:
-            asked = [
-                self._ask(d, o, r.moment, *r.readings[o.key]) for o in self.operators.values() if o.key in r.readings
-            ]
+            asked = [self._ask(d, o, r[o.key]) for o in self.operators.values() if o.key in r]
             for a in asked:
                 if a.operator.key == INLET:
                     trusted = ~self.sensors.out[a.heard.sensor]
-                    self.air.hear(a.at[trusted], (a.value - a.heard.mean)[trusted], r.moment.time_ms)
-            for a, use, weight in self._judge(d.state, asked, r.moment):
-                touched |= self._hear(d, a, r.moment, use, weight)
+                    self.air.hear(a.at[trusted], (a.value - a.heard.mean)[trusted], now_ms)
+            for a, use, weight in self._judge(d.state, asked, now_ms):
+                touched |= self._hear(d, a, use, weight)
         touched |= self._take_kept(d, moment)
         self._forget(d.state, now_ms)
         d.state.heat_sync_kj[...] += stored_heat_kj(self.site.hall_plenum_kj_per_k, d.state) - before
@@ -106,10 +104,10 @@ class Synchroniser:
         heard: dict[Key, tuple[Array, NDArray[np.bool_]]] = {}
         for r in rounds:
             for key in FLAGS:
-                if key not in r.readings:
+                if key not in r:
                     continue
-                at, value = r.readings[key]
-                new = self.past.is_newest(key, at, r.moment.time_ms)
+                at, value, _, time_ms = r[key]
+                new = self.past.is_newest(key, at, time_ms)
                 n = self.names.size[key]
                 values, present = heard.setdefault(key, (np.zeros(n), np.zeros(n, dtype=bool)))
                 values[at[new]], present[at[new]] = value[new], True
@@ -122,29 +120,30 @@ class Synchroniser:
             return mean_of(predicted)
         return predicted + d.state.arrays[o.bias] if o.bias else predicted
 
-    def _expected(self, d: Derived, o: Operator, moment: Moment, at: Places) -> Array:
-        """What the members expected of some sensors at a moment (M, at)."""
-        then = self.past.recall(o.key, moment)
+    def _expected(self, d: Derived, o: Operator, said: Said) -> Array:
+        """What the members expected of some sensors in their steps (M, at)."""
+        then = self.past.recall(o.key, said.at, said.slot)
         if then.ndim == 2:
-            return columns(then, at)
-        now = columns(o.predict(d), at)
-        return np.asarray(now + (then[at] - mean_of(now)))
+            return then
+        now = columns(o.predict(d), said.at)
+        return np.asarray(now + (then - mean_of(now)))
 
-    def _ask(self, d: Derived, o: Operator, moment: Moment, at: Places, value: Array) -> Asked:
+    def _ask(self, d: Derived, o: Operator, said: Said) -> Asked:
         """Hold readings against what was expected of them at their time."""
         if o.every_ms:
-            mean = self.past.recall(o.key, moment)[at]
-            variance = (unseen_frac(d.state, o.key, at) * mean) ** 2
+            mean = self.past.recall(o.key, said.at, said.slot)
+            variance = (unseen_frac(d.state, o.key, said.at) * mean) ** 2
             predicted = None
         else:
-            predicted = self._expected(d, o, moment, at)
+            predicted = self._expected(d, o, said)
             mean = mean_of(predicted)
             deviation = predicted - mean
             variance = np.einsum("mc,mc->c", deviation, deviation) / max(len(predicted) - 1, 1)
         told = np.isfinite(mean)
         if not told.all():
-            at, value, mean, variance = at[told], value[told], mean[told], variance[told]
+            said, mean, variance = said.take(told), mean[told], variance[told]
             predicted = None if predicted is None else predicted[:, told]
+        at, value = said.at, said.value
         sensor = at + self.names.first[o.key]
         known = np.isfinite(self.following[o.key].last[at])
         noise_var = np.where(known | (not o.at_rest), o.noise_sd, FIRST_SD) ** 2
@@ -152,22 +151,22 @@ class Synchroniser:
         jump_var = o.jump_sd**2 + (o.jump_frac * mean) ** 2
         drift_k = np.full(len(at), o.drift_k)
         heard = Heard(sensor, value, mean, variance + noise_var + error_var, jump_var, self.unit[o.key], drift_k)
-        return Asked(o, at, value, heard, error_var, noise_var, predicted)
+        return Asked(o, at, value, said.time_ms, heard, error_var, noise_var, predicted)
 
     def _judge(
-        self, s: State, asked: list[Asked], moment: Moment
+        self, s: State, asked: list[Asked], now_ms: int
     ) -> list[tuple[Asked, NDArray[np.bool_], Array]]:  # fmt: skip
         """Judge all readings of a step together; return for each channel which to use, and how their error grows."""
         if not asked:
             return []
         heard = Heard.joined([a.heard for a in asked])
-        self.sensors.note(heard, moment.time_ms)
-        use, weight = self.sensors.judge(heard, moment.time_ms)
+        self.sensors.note(heard, now_ms)
+        use, weight = self.sensors.judge(heard, now_ms)
         self.shutouts.announce(s, self.sensors.take_news())
         ends = np.cumsum([len(a.at) for a in asked])[:-1]
         return list(zip(asked, np.split(use, ends), np.split(weight, ends), strict=True))
 
-    def _hear(self, d: Derived, a: Asked, moment: Moment, use: NDArray[np.bool_], weight: Array) -> set[str]:
+    def _hear(self, d: Derived, a: Asked, use: NDArray[np.bool_], weight: Array) -> set[str]:
         """Take in the readings of one channel and step that may be used, or keep them until their turn."""
         key = a.operator.key
         if key in self.group:
@@ -181,7 +180,7 @@ class Synchroniser:
         if not a.operator.every_ms:
             assert a.predicted is not None
             return self._apply(
-                d, a.operator, moment, a.at, a.value, a.predicted, a.error_var * weight[use], a.noise_var
+                d, a.operator, a.time_ms, a.at, a.value, a.predicted, a.error_var * weight[use], a.noise_var
             )
         n = self.names.size[key]
         excess, kept = self._kept.setdefault(key, (np.zeros(n), np.zeros(n, dtype=bool)))
@@ -207,7 +206,8 @@ class Synchroniser:
                 noise_var = np.full(len(at), o.noise_sd**2)
                 value = np.maximum(mean + excess[at], 0.0)
                 touched |= self._share(d.state, o, at, value, predicted, error_var)
-                touched |= self._apply(d, o, moment, at, value, predicted, error_var, noise_var)
+                time_ms = np.full(len(at), moment.time_ms)
+                touched |= self._apply(d, o, time_ms, at, value, predicted, error_var, noise_var)
             kept[...], self._taken_ms[key] = False, moment.time_ms
         return touched
 
@@ -225,13 +225,13 @@ class Synchroniser:
         return {link.array for link in o.shared}
 
     def _apply(
-        self, d: Derived, o: Operator, moment: Moment, at: Places, value: Array, predicted: Array, error_var: Array,
+        self, d: Derived, o: Operator, time_ms: Places, at: Places, value: Array, predicted: Array, error_var: Array,
         noise_var: Array,
     ) -> set[str]:  # fmt: skip
         """Correct by one channel, only the components that spoke: slow channels take turns."""
         following = self.following[o.key]
         known = np.isfinite(following.last[at])
-        newest = self.past.is_newest(o.key, at, moment.time_ms)
+        newest = self.past.is_newest(o.key, at, time_ms)
         sensors = Correction.of(predicted, Observed(value, np.ones(len(at), dtype=bool), error_var, noise_var))
         following.note(at, value, sensors.difference, sensors.variance + error_var + o.noise_sd**2, known)
         if not (o.own or o.linked or o.bias):
@@ -240,8 +240,8 @@ class Synchroniser:
         if o.key in self.group:
             places, correction = together(predicted, value, error_var, noise_var, self.group[o.key][at])
         correction = correction._replace(noise_gain=_where(newest, correction.noise_gain, o.key in self.group))
-        touched = self._correct_arrays(d.state, o, places, correction, moment.time_ms)
-        self._correct_past(o, moment, at, places, correction)
+        touched = self._correct_arrays(d.state, o, places, correction, self.past.moments[-1].time_ms)
+        self._correct_past(o, time_ms, at, places, correction)
         self._begin(d, o, at[~known])
         return touched
 
@@ -293,7 +293,7 @@ class Synchroniser:
             new = moving(columns(array, at), p)
         return mean_of(new) - mean_of(old), effect
 
-    def _correct_past(self, o: Operator, moment: Moment, at: Places, places: Places, correction: Correction) -> None:
+    def _correct_past(self, o: Operator, time_ms: Places, at: Places, places: Places, correction: Correction) -> None:
         """Correct what was remembered of the same sensors, as it goes together with what is believed now."""
         if len(places) != len(at) or o.key in self.group:
             where = np.full(int(places.max()) + 1, -1)
@@ -305,8 +305,7 @@ class Synchroniser:
         new = kept[:, :, at]
         correction.apply(new)
         if o.own:
-            later = self.past.since(moment)
-            new[later] += correction.noise_gain * correction.difference
+            new += (self.past.later(time_ms) * (correction.noise_gain * correction.difference))[:, None, :]
         kept[:, :, at] = new
 
     def _begin(self, d: Derived, o: Operator, new_at: Places) -> None:
