@@ -19,6 +19,8 @@ Place = tuple[str, str, str]
 
 # Samples of one second are of one instant: agents round to it.
 INSTANT_MS = 1000
+# A member that is silent for so long is gone: a card that was taken out must not keep a sum waiting for ever.
+FORGOTTEN_MS = 600_000
 _HOW: dict[str, Callable[[list[float]], float]] = {"max": max, "min": min, "sum": math.fsum, "mean": statistics.fmean}
 
 
@@ -26,7 +28,7 @@ class Combiner:
     """Who contributes to each reading of a rule, and what the last instant has said so far."""
 
     def __init__(self) -> None:
-        self._members: dict[Place, set[Series]] = {}
+        self._members: dict[Place, dict[Series, int]] = {}
         self._said: dict[Place, tuple[int, dict[Series, float]]] = {}
 
     def joined(
@@ -47,7 +49,8 @@ class Combiner:
         for place, of, last_ms, said in groups:
             meaning = meanings[of]
             how = meaning.combine if meaning is not None and meaning.combine else "max"
-            if how in ("sum", "mean") and len(said) < len(self._members[place]):
+            heard = sum(last >= last_ms - FORGOTTEN_MS for last in self._members[place].values())
+            if how in ("sum", "mean") and len(said) < heard:
                 waiting += len(said)
                 continue
             out.append((of, last_ms, _HOW[how](list(said.values()))))
@@ -68,7 +71,7 @@ class Combiner:
             of = int(which[row])
             meaning, at = meanings[of], int(time_ms[row])
             place = (meaning.component, meaning.channel, meaning.rule) if meaning else ("", "", "")
-            self._members.setdefault(place, set()).add(series[of])
+            self._members.setdefault(place, {})[series[of]] = at
             instant = at // INSTANT_MS
             if (place, instant) not in groups:
                 before = self._said.get(place)

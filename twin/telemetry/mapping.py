@@ -7,11 +7,12 @@ once for its events (rules with `event`). Without a file, and in a file without 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Table
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,6 +182,7 @@ class Mapping:
             if len(self._known) >= MOST_REMEMBERED:
                 self._known.clear()
                 self._fitting.clear()
+                self._counters, self._combiner, self._happenings = Counters(), Combiner(), Happenings()
             self._known[series] = known
         return known
 
@@ -264,22 +266,31 @@ def _values(samples: Samples, meanings: Sequence[Meaning | None]) -> tuple[NDArr
             words = (meaning.words if meaning else None) or {}
             readable[row] = word in words
             value[row] = words.get(word, np.nan)
-    for n, meaning in enumerate(meanings):
-        if meaning is not None and meaning.numbers:
-            rows = np.array([row for row in np.flatnonzero(samples.which == n) if row not in samples.text], dtype=int)
-            value = value.copy() if value is samples.value else value
-            turned = [meaning.numbers.get(number, np.nan) for number in value[rows].tolist()]
-            readable[rows] = np.isfinite(turned)
-            value[rows] = turned
+    for numbers, mine in _grouped(meanings, lambda meaning: meaning.numbers and tuple(sorted(meaning.numbers.items()))):
+        rows = np.flatnonzero(mine[samples.which] & np.isfinite(samples.value))
+        value = value.copy() if value is samples.value else value
+        table = dict(numbers)
+        turned = [table.get(number, np.nan) for number in samples.value[rows].tolist()]
+        readable[rows] = np.isfinite(turned)
+        value[rows] = turned
     return value, readable
+
+
+def _grouped(meanings: Sequence[Meaning | None], key: Callable[[Meaning], Any]) -> list[tuple[Any, Flags]]:
+    """Each distinct key that says something, and which series have it: rules are few where series are many."""
+    found: dict[Any, Flags] = {}
+    for n, meaning in enumerate(meanings):
+        of = None if meaning is None else key(meaning)
+        if of:
+            found.setdefault(of, np.zeros(len(meanings), dtype=bool))[n] = True
+    return list(found.items())
 
 
 def _left_out(samples: Samples, meanings: Sequence[Meaning | None], value: NDArray[np.float64]) -> Flags:
     """Samples whose value their rule leaves out."""
     out = np.zeros(len(samples), dtype=bool)
-    for n, meaning in enumerate(meanings):
-        if meaning is not None and meaning.drop:
-            out |= (samples.which == n) & np.isin(value, meaning.drop)
+    for values, mine in _grouped(meanings, lambda meaning: meaning.drop):
+        out |= mine[samples.which] & np.isin(value, values)
     return out
 
 
