@@ -98,7 +98,9 @@ class Hall:
         """In a word, with its mark."""
         if self.out:
             return f"{MARKS['watch']} out of sync since {words.clock(self.since_ms)}"
-        return f"{MARKS['note']} close to its limit" if self.level > CALM_LEVEL else "in sync"
+        if self.level > LIMIT_LEVEL:
+            return f"{MARKS['note']} beyond its limit, not for long yet"
+        return f"{MARKS['note']} near its limit" if self.level > CALM_LEVEL else "in sync"
 
 
 @dataclass(frozen=True)
@@ -258,7 +260,8 @@ def _inside(one: Channel) -> str:
 def _relative(one: Channel, key: str) -> str:
     """A relative figure of the forecasts 10 min ahead, in percent."""
     share = one.rows.get(600, {}).get(key)
-    return f"{words.number(100 * share, 1)} %" if words.known(share) else words.NONE
+    # adding 0.0 makes a rounded minus nothing a nothing
+    return f"{words.number(round(100 * share, 1) + 0.0, 1)} %" if words.known(share) else words.NONE
 
 
 def halls_table(halls: Sequence[Hall]) -> pd.DataFrame:

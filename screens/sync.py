@@ -79,8 +79,9 @@ def _halls(found: Following) -> None:
     st.markdown("##### Halls")
     st.table(halls_table(found.halls), border="horizontal", alt="Halls and how they are followed")
     st.caption(
-        f"Out of sync above {words.number(LIMIT_LEVEL)} × for 3 min, in sync again below {words.number(CALM_LEVEL)} × "
-        "for 10 min. Plans for a hall that is out of sync are rehearsed, but not let through."
+        f"Out of sync above {words.number(LIMIT_LEVEL)} × for 3 min (20 while machines start and stop), in sync "
+        f"again below {words.number(CALM_LEVEL)} × for 10 min. Plans for a hall that is out of sync are rehearsed, but "
+        "not let through."
     )
 
 

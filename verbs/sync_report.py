@@ -41,8 +41,8 @@ def run(home: Path) -> dict[str, Any]:
 
 
 KEYS = (
-    "channel", "horizon_s", "n", "rmse", "persistence_rmse", "mape", "persistence_mape", "nmbe", "cv_rmse",
-    "coverage80", "stale", "refused",
+    "channel", "horizon_s", "n", "rmse", "persistence_rmse", "mape", "nmbe", "cv_rmse", "coverage80",
+    "persistence_mape", "stale", "refused",
 )  # fmt: skip
 
 
