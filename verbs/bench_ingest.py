@@ -145,6 +145,7 @@ def _end_to_end(store: Store, names: list[str], samples: list[Samples], told: To
         "readings": accepted - first,
         "refused": refused,
         "readings_per_s": round((accepted - first) / wall_s),
+        "readings_per_cpu_s": round((accepted - first) / max(cpu_s, 1e-9)),
         "first_round_readings_per_s": round(first / first_s),
         "newest_ms": round(min(newest_ms), 2),
         "newest_of_components": len(newest),
