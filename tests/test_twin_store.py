@@ -446,3 +446,16 @@ def test_the_board_keeps_the_last_posting_and_its_history(tmp_path: Path) -> Non
         board.put_json("risks", math.nan, NOW_MS)
     board.close()
     reader.close()
+
+
+def test_events_of_no_component_or_of_another_time_are_refused() -> None:
+    gate, now_ms = Gate({"a/r1": "rack"}), 1_700_000_000_000
+    events = [
+        Event(now_ms, "a/r1", "alarm", "cr"),
+        Event(now_ms, "a/r9", "alarm", "cr"),
+        Event(now_ms + 2 * FUTURE_LIMIT_MS, "a/r1", "alarm", "cr"),
+        Event(1_000, "a/r1", "alarm", "cr"),
+    ]
+    good, bad = gate.admit_events(events, now_ms)
+    assert good == events[:1]
+    assert [one.reason for one in bad] == ["unknown_component", "in_the_future", "before_2000"]

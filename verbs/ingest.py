@@ -106,7 +106,11 @@ def _write(
         told(min(start + BLOCK, len(batch)), len(batch))
     if meant.refused:
         store.refuse_all(meant.refused)
-    events = store.write_events(meant.events) if meant.events else 0
+    happened, strange = gate.admit_events(meant.events, now_ms)
+    events = store.write_events(happened) if happened else 0
+    if strange:
+        store.refuse_all(strange)
+        refused += Counter(one.reason for one in strange)
     stored = Batch.joined(taken)
     refused += Counter({"unmatched_name": sum(meant.unmatched.values()), "unreadable_row": unreadable})
     by_reason = {reason: n for reason, n in sorted(refused.items()) if n}

@@ -6,14 +6,14 @@ What is refused is counted and kept aside with its reason; one bad row never cos
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plant.channels import CHANNELS, REASONS
-from twin.telemetry.store import Batch, Refusal, Store, refusal_of
+from twin.telemetry.store import Batch, Event, Refusal, Store, refusal_of
 
 UNKNOWN_COMPONENT = "unknown_component"
 FUTURE = "in_the_future"
@@ -58,6 +58,24 @@ class Gate:
         if good.all():
             return batch, []
         return batch.take(good), [refusal_of(batch, i, _ALL_REASONS[codes[i]]) for i in np.flatnonzero(~good).tolist()]
+
+    def admit_events(self, events: Sequence[Event], now_ms: int) -> tuple[list[Event], list[Refusal]]:
+        """The events that may be stored, in their order, and the refused: of no component, or of another time."""
+        good, bad = [], []
+        for event in events:
+            reason = self._event_reason(event, now_ms)
+            if reason:
+                bad.append(Refusal(max(event.time_ms, 0), event.component, event.type, float("nan"), reason))
+            else:
+                good.append(event)
+        return good, bad
+
+    def _event_reason(self, event: Event, now_ms: int) -> str:
+        if self._kind_of is not None and event.component not in self._kind_of:
+            return UNKNOWN_COMPONENT
+        if event.time_ms > now_ms + FUTURE_LIMIT_MS:
+            return FUTURE
+        return TOO_OLD if event.time_ms < min(EARLIEST_MS, now_ms) else ""
 
     def _codes(self, batch: Batch, now_ms: int) -> NDArray[np.int64]:
         """Index into the reasons of each reading, shape (n,); 0 may be stored."""
