@@ -74,12 +74,13 @@ class Intake:
     def _keep(self, taken: Taken, now_ms: int) -> None:
         # Translated once: a mapping counts and remembers, so a second try to store must not translate again.
         if self._translated is None or self._translated[0] is not taken:
-            self._translated = taken, self._mappings[taken.source].translate(taken.read.samples)
+            self._translated = taken, self._mappings[taken.source].translate(taken.read.samples, now_ms)
         meant = self._translated[1]
         stored = ingest(self._store, self._gate, self._not_known(taken.source, meant.batch), now_ms)
-        if meant.events:
-            self._store.write_events(meant.events)
-        aside = [*meant.refused, *_unreadable(taken, now_ms)]
+        happened, strange = self._gate.admit_events(meant.events, now_ms)
+        if happened:
+            self._store.write_events(happened)
+        aside = [*meant.refused, *strange, *_unreadable(taken, now_ms)]
         if aside:
             self._store.refuse_all(aside)
         self._translated = None
