@@ -433,6 +433,18 @@ def test_gaps_in_the_power_are_stale_and_do_not_stop_the_run(small: Path):
     assert found["rows"][0]["diff_reason"]
 
 
+def test_a_power_that_never_changes_is_foretold_and_has_no_climatology(small: Path):
+    table = pq.read_table(small / "power.parquet").to_pydict()
+    write(small / "power.parquet", offset_ms=table["offset_ms"], power_w=[5000.0] * len(table["power_w"]))
+    at = ("2024-01-01T00:00Z", "2024-01-01T04:00Z", "2024-01-01T06:00Z")
+    found = run(small, fit=f"{at[0]}..{at[1]}", test=f"{at[1]}..{at[2]}")
+    json.dumps(found, allow_nan=False)
+    for row in found["rows"][1:]:
+        assert row["mape"] < 1e-3
+        assert row["width_rel"] is None
+        assert row["width_rel_reason"]
+
+
 def test_too_short_a_fit_window_is_refused(small: Path):
     with pytest.raises(ConfigError, match="at least 240"):
         run(small, fit="2024-01-01T00:00Z..2024-01-01T01:00Z", test="2024-01-01T04:00Z..2024-01-01T06:00Z")

@@ -160,8 +160,9 @@ def checks(power_kw: Floats, said: Said, fit: slice, test: slice, step_s: float)
         "width_kw": width_kw,
         "climatology_width_kw": whole,
         "climatology_hourly_width_kw": hourly,
-        "width_rel": width_kw / min(whole, hourly or whole),
-        "width_rel_whole": width_kw / whole,
+        "width_rel": width_kw / min(whole, hourly or whole) if whole else None,
+        "width_rel_whole": width_kw / whole if whole else None,
+        **({} if whole else {"width_rel_reason": "the power of the fit window never changed"}),
     }
 
 
