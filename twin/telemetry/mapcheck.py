@@ -20,6 +20,7 @@ from twin.telemetry.mapping import Mapping, load_shipped
 from twin.telemetry.mappingfile import UNITS
 from twin.telemetry.matching import Meaning, name_of
 from twin.telemetry.samples import NO_TIME_MS, Samples, Series
+from twin.telemetry.slips import slips_of
 from twin.telemetry.timecheck import Beat, beat_of, clock_finding
 from twin.telemetry.unitcheck import Doubt, Line, Numbers, doubts, short
 from twin.telemetry.unitnames import by_name
@@ -191,7 +192,7 @@ def _unit_findings(placed: list[Placed], expected: Expected) -> list[Finding]:
     """Series that are probably in another unit, gathered by rule, channel and what they look like."""
     members = Counter((one.meaning.rule, one.meaning.component, one.meaning.channel) for one in placed)
     groups: dict[tuple[str, str, str], list[Placed]] = defaultdict(list)
-    counts = [one for one in placed if _only_grows(one, expected)]
+    counts = [one for one in placed if _only_grows(one, expected, members)]
     for one in placed:
         if len(one.raw) and not one.meaning.words and not one.meaning.numbers and one not in counts:
             groups[one.meaning.rule, one.kind, one.meaning.channel].append(one)
@@ -209,14 +210,18 @@ def _unit_findings(placed: list[Placed], expected: Expected) -> list[Finding]:
     return found
 
 
-def _only_grows(one: Placed, expected: Expected) -> bool:
-    """A count that is taken for a power or a rate: it never falls, and it is far beyond what the place can have."""
+def _only_grows(one: Placed, expected: Expected, members: Counter[tuple[str, str, str]]) -> bool:
+    """A count taken for a power or a rate: it never falls, it is far too much, and no usual unit explains it."""
     meaning = one.meaning
     if meaning.counter or one.unit not in ("kW", "1/s", "fraction") or len(one.raw) < GROWN:
         return False
     band = expected.band(one.kind, meaning.component, meaning.channel)
     most = band.high if band is not None else RANGES.get(meaning.channel, (0.0, np.inf))[1]
-    return bool(np.all(np.diff(one.raw) > 0.0) and np.min(one.value) > 3.0 * most)
+    if not (np.all(np.diff(one.raw) > 0.0) and np.min(one.value) > 3.0 * most):
+        return False
+    line = Line(meaning.scale, meaning.offset, one.unit, meaning.channel)
+    known = {slip.unit for slip in slips_of(one.unit, False) if slip.usual}
+    return all(seen.unit not in known for seen in doubts([Numbers(one.raw, _band_of(one, expected, members))], line))
 
 
 def _counter_findings(counts: list[Placed]) -> list[Finding]:

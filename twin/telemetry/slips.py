@@ -50,6 +50,10 @@ _ENERGY = (
     ("mJ", "millijoules"), ("J", "joules"), ("kJ", "kilojoules"), ("Wh", "watt-hours"), ("kWh", "kilowatt-hours"),
     ("uJ", "microjoules"),
 )  # fmt: skip
+# units that exist and are seldom met: they have to fit better than the others
+_RARE = frozenset(
+    {"0.01 V", "0.01 A", "0.01 s", "0.01 C", "0.1 F", "0.1 W", "uW", "0.01 Hz", "0.001 Hz", "0.01 %", "uJ"}
+)
 _POWERS = ((-3, "thousandths"), (-2, "hundredths"), (-1, "tenths"), (1, "tens"), (2, "hundreds"), (3, "thousands"))
 
 
@@ -70,7 +74,7 @@ def slips_of(unit: str, counter: bool) -> list[Slip]:
     for theirs, said in _ENERGY if counter and unit == "kW" else _USUAL.get(unit, ()):
         line = conversion(per_second(theirs) if counter else theirs, unit)
         if line is not None:
-            found.append(Slip(theirs, said, *line))
+            found.append(Slip(theirs, said, *line, usual=theirs not in _RARE))
     if unit in _USUAL and not counter and unit != "fraction":
         known = {(slip.scale, slip.offset) for slip in found}
         for power, said in _POWERS:
