@@ -36,6 +36,8 @@ def inflate(array: Array, least_sd: float | Array) -> None:
     mean = mean_of(array)
     deviation = array - mean
     sd = np.sqrt(np.einsum("mc,mc->c", deviation, deviation) / members)
+    if (sd >= least).all():
+        return
     flat = sd <= FLAT_FRAC * least
     factor = np.where(~flat & (sd < least), least / np.where(flat, 1.0, sd), 1.0)
     narrow = np.flatnonzero(factor > 1.0)
@@ -61,17 +63,21 @@ class Widths:
     def __init__(self, site: Site) -> None:
         """Look up the bounds."""
         self.bounds = {p.name: bounds_of(site, p) for p in PARAMETERS}
+        self.limits = {
+            p.name: tuple(np.log(np.maximum(b, 1e-12)) if p.log else b for b in self.bounds[p.name]) for p in PARAMETERS
+        }
+        """Bounds in the form in which each moves."""
 
-    def take_in(self, array: Array, name: str, at: Places, new: Array) -> None:
-        """Take corrected values (M, at) of a parameter (logarithms where it moves so) into its array (M, C).
+    def take_in(self, array: Array, name: str, at: Places, old: Array, new: Array) -> None:
+        """Take corrected values (M, at) of a parameter into its array (M, C); old, new: in the form in which it moves.
 
-        No member moves further than the parameter's step; the spread keeps its floor, values their bounds.
+        No member moves further than the parameter's step; the spread keeps its floor, values their bounds. `new` is
+        what was taken, but for rounding.
         """
         p = BY_NAME[name]
-        old = moving(columns(array, at), p)
         most = np.log1p(p.step) if p.log else p.step
         np.clip(new, old - most, old + most, out=new)
-        low, high = (self._limit(p, k, at) for k in (0, 1))
+        low, high = (limit[at] if len(limit) > 1 else limit for limit in self.limits[name])
         np.clip(new, low, high, out=new)
         inflate(new, p.floor * p.prior_sd)
         there = self.bounds[p.name][1] > 0.0  # a hall without structure keeps none
@@ -79,11 +85,6 @@ class Widths:
         if not there.all():
             back = np.where(there[at] if len(there) > 1 else there, back, columns(array, at))
         put(array, at, back)
-
-    def _limit(self, p: Parameter, k: int, at: Places) -> Array:
-        limit = self.bounds[p.name][k]
-        limit = limit[at] if len(limit) > 1 else limit
-        return np.log(np.maximum(limit, 1e-12)) if p.log else limit
 
     def forget(self, s: State, passed_ms: int, doubtful: dict[str, NDArray[np.bool_]]) -> None:
         """Widen every parameter's spread a little towards its prior one; faster where `doubtful` (C,) by name."""

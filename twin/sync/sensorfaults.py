@@ -27,6 +27,9 @@ ODD_READINGS, ODD_MS = 3, 300_000  # so many gross ones in a row over so long a 
 SPIKES_KEEP, SPIKES_MOST = 0.85, 0.5  # running share of gross readings: above it the sensor spikes
 SAME_NOISY, MOVES_NOISY, HEARD_NOISY = 8, 0.9, 30  # a sensor that always changed stands still
 DRIFT_KEEP, DRIFT_MOST, DRIFT_READINGS = 0.9, 1.25, 10  # running mean of scaled innovations
+DRIFT_FLOOR = 0.25  # a running mean is judged as if what is expected were known no better than this share of the pull
+SPIKES_SOME = 0.25  # a drift with such a share of gross readings is made of spikes
+ABSURD = 20.0  # sigmas, a sudden change included: so far no neighbour excuses a reading
 SETTLED_READINGS, SETTLED = 40, 0.5  # nobody drifts who was never followed well
 PULL_MS = 3 * 3_600_000  # how far a sensor has pulled parameters is forgotten with this time constant
 LEAST_PEERS = 4  # so many sensors of one channel in a hall tell what pulls them all
@@ -125,10 +128,12 @@ class Sensors:
             some = np.flatnonzero(doubted)
             sign = np.where(gross[some], np.sign(difference[some]), np.sign(self.drift[at[some]]))
             agreed[some] = self.board.agree(at[some], sign, time_ms, self.out, self.drift)
-        self._count_odd(at, heard, gross & ~agreed, time_ms)
+        absurd = np.abs(difference) > ABSURD * np.sqrt(heard.var + most_var)
+        odd = gross & ~(agreed & ~absurd)
+        self._count_odd(at, heard, odd, time_ms)
         for i in np.flatnonzero(doubted | self._stands_still(at)).tolist():
             self._doubt(heard, i, time_ms, agreed=bool(agreed[i]), calm=calm, gross=bool(gross[i]))
-        held_back = gross & ~agreed & (calm | (self.odd[at] < ODD_READINGS))
+        held_back = odd & (calm | (self.odd[at] < ODD_READINGS))
         use = ~(self.out[at] | held_back)
         return use, self._weight(at, scaled, use)
 
@@ -145,7 +150,9 @@ class Sensors:
         standing = self.same[at] > 1
         self.moves[at] = np.where(again & ~standing, keep * self.moves[at] + (1.0 - keep) * moved, self.moves[at])
         self.step[at] = np.where(moved, np.minimum(self.step[at], change), self.step[at])
-        self.drift[at] = DRIFT_KEEP * self.drift[at] + (1.0 - DRIFT_KEEP) * np.clip(scaled, -GROSS, GROSS)
+        slow = (value - heard.mean) / np.sqrt(heard.var + (DRIFT_FLOOR * heard.drift_k) ** 2)
+        slow = np.clip(slow, -GROSS, GROSS)
+        self.drift[at] = DRIFT_KEEP * self.drift[at] + (1.0 - DRIFT_KEEP) * slow
         self.count[at] += 1
         self.last[at] = value
         quiet = (self.count[at] >= SETTLED_READINGS) & (np.abs(self.drift[at]) < SETTLED)
@@ -218,16 +225,17 @@ class Sensors:
         said = f"{heard.value[i]:.4g} where {heard.mean[i]:.4g} was expected"
         if self.same[g] >= SAME_NOISY and bool(self._stands_still(heard.sensor[i : i + 1])[0]):
             self.shut(g, time_ms, STUCK, f"{heard.value[i]:.4g} for {self.same[g] + 1} readings")
-        elif agreed:
-            return
         elif self.odd[g] >= ODD_READINGS and (slip := _slip(heard, i)):
             self.shut(g, time_ms, UNIT, f"{said}; reads like {slip}")
+        elif agreed:
+            return
         elif calm and self.spikes[g] > SPIKES_MOST and self._scattered(heard, i):
             self.shut(g, time_ms, SPIKING, said)
         elif calm and self.odd[g] >= ODD_READINGS and time_ms - self.odd_ms[g] >= ODD_MS:
             self.shut(g, time_ms, STUCK if self.same[g] >= SAME_FROZEN else JUMPED, said)
         elif calm and not gross and heard.drift_k[i] > 0.0:
-            reason = STUCK if self.same[g] >= SAME_FROZEN else DRIFTING
+            spikes = self.spikes[g] > SPIKES_SOME
+            reason = STUCK if self.same[g] >= SAME_FROZEN else SPIKING if spikes else DRIFTING
             self.shut(g, time_ms, reason, f"{said}; has pulled what is learned by {self.pull[g]:+.2g}")
 
     def _scattered(self, heard: Heard, i: int) -> bool:

@@ -289,8 +289,7 @@ class Synchroniser:
         if p is None:
             put(array, at, new)
         else:
-            self.widths.take_in(array, name, at, new)
-            new = moving(columns(array, at), p)
+            self.widths.take_in(array, name, at, old, new)
         return mean_of(new) - mean_of(old), effect
 
     def _correct_past(self, o: Operator, time_ms: Places, at: Places, places: Places, correction: Correction) -> None:
@@ -302,11 +301,13 @@ class Synchroniser:
         kept = self.past.kept[o.key]
         if kept.ndim < 3:
             return
-        new = kept[:, :, at]
+        whole = len(at) == kept.shape[2]
+        new = kept if whole else kept[:, :, at]
         correction.apply(new)
         if o.own:
             new += (self.past.later(time_ms) * (correction.noise_gain * correction.difference))[:, None, :]
-        kept[:, :, at] = new
+        if not whole:
+            kept[:, :, at] = new
 
     def _begin(self, d: Derived, o: Operator, new_at: Places) -> None:
         """What nobody measures stands where it must have stood for long when a sensor speaks for the first time."""
