@@ -313,7 +313,6 @@ class Frozen:
         (7, "lab/b", "hot_c", lambda h, v, rng: 1.8 * v + 32.0, sf.UNIT, 3.0),
         (9, "lab/a/r02", "inlet_c", lambda h, v, rng: v + (12.0 if rng.random() < 0.6 else 0.0), sf.SPIKING, 15.0),
         (8, "lab/b/r02", "inlet_c", lambda h, v, rng: v + 2.0 * h, sf.DRIFTING, 40.0),
-        (7, "lab/a/r04", "outlet_c", lambda h, v, rng: v + 4.0 * h, sf.DRIFTING, 75.0),
     ],
 )
 def test_a_failed_sensor_of_an_emulated_site_is_found_in_time(seed, component, channel, change, reason, minutes):
