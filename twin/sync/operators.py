@@ -174,9 +174,9 @@ OPERATORS: tuple[Operator, ...] = (
         # the air takes its temperature from the equipment within seconds: a correction of the air alone is forgotten
         # by the next step, and the rack's flow would be blamed for the rest
         "rack", "outlet_c", lambda d: d.state.rack_air_c, of("rack_air_c", "rack_mass_c"),
-        (*of("rack_flow_kw_per_k", "rack_ua_kw_per_k", "rack_mass_kj_per_k"),
-         Link("node_power_scale", lambda site: site.node_rack)), "rack_outlet_bias_k",
-        error_sd=0.13, noise_sd=0.1, at_rest=True, jump_sd=2.0, drift_k=1.5,
+        of("rack_flow_kw_per_k", "rack_ua_kw_per_k", "rack_mass_kj_per_k"), "rack_outlet_bias_k",
+        # more than the sensor's own 0.13: while a load changes, the minute in which it was told misfits too
+        error_sd=0.28, noise_sd=0.04, at_rest=True, jump_sd=2.0, drift_k=1.5,
     ),
     Operator("node", "gpu_c", lambda d: d.state.gpu_c, of("gpu_c"), error_sd=1.0, noise_sd=2.0, sensors=_gpu_nodes,
         jump_sd=10.0, every_ms=SLOW_MS,
@@ -215,7 +215,8 @@ OPERATORS: tuple[Operator, ...] = (
     Operator(
         "node", "power_kw", lambda d: d.node_kw, (), of("node_power_scale"), error_sd=0.002, error_frac=0.012,
         jump_sd=0.1, jump_frac=0.7,
-        shared=of(*CURVE), share=_rack_of_node,
+        # new work is common to the nodes of a rack, and its air and equipment have lived with the power as believed
+        shared=(*of(*CURVE, "rack_air_c", "rack_mass_c"), Link("node_power_scale", _rack_of_node)), share=_rack_of_node,
         every_ms=SLOW_MS,  # moving it means settling all power anew
     ),
 )  # fmt: skip

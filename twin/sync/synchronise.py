@@ -18,6 +18,7 @@ from twin.sync.asked import Asked, together
 from twin.sync.assimilate import Correction, Observed, columns, mean_of, put
 from twin.sync.confirm import Confirm, unseen_frac
 from twin.sync.evidence import Board
+from twin.sync.firstheard import begin
 from twin.sync.flags import FLAGS, set_flags
 from twin.sync.inflate import Widths, moving
 from twin.sync.innovations import Following
@@ -153,9 +154,7 @@ class Synchroniser:
         heard = Heard(sensor, value, mean, variance + noise_var + error_var, jump_var, self.unit[o.key], drift_k)
         return Asked(o, at, value, said.time_ms, heard, error_var, noise_var, predicted)
 
-    def _judge(
-        self, s: State, asked: list[Asked], now_ms: int
-    ) -> list[tuple[Asked, NDArray[np.bool_], Array]]:  # fmt: skip
+    def _judge(self, s: State, asked: list[Asked], now_ms: int) -> list[tuple[Asked, NDArray[np.bool_], Array]]:
         """Judge all readings of a step together; return for each channel which to use, and how their error grows."""
         if not asked:
             return []
@@ -211,16 +210,14 @@ class Synchroniser:
             kept[...], self._taken_ms[key] = False, moment.time_ms
         return touched
 
-    def _share(
-        self, s: State, o: Operator, at: Places, value: Array, predicted: Array, error_var: Array
-    ) -> set[str]:  # fmt: skip
+    def _share(self, s: State, o: Operator, at: Places, value: Array, predicted: Array, error_var: Array) -> set[str]:
         """Move what several sensors have in common by the mean of theirs; what is predicted for each goes with it."""
         if o.share is None:
             return set()
         of = np.asarray(o.share(self.site), dtype=np.int64)[at]
         places, correction = together(predicted, value, error_var, np.zeros(len(at)), of)
         for link in o.shared:
-            self._move(s, link.array, places, correction)
+            self._move(s, link.array, *self._behind(link, places, correction))
         correction.take(np.searchsorted(places, of)).apply(predicted)
         return {link.array for link in o.shared}
 
@@ -242,12 +239,10 @@ class Synchroniser:
         correction = correction._replace(noise_gain=_where(newest, correction.noise_gain, o.key in self.group))
         touched = self._correct_arrays(d.state, o, places, correction, self.past.moments[-1].time_ms)
         self._correct_past(o, time_ms, at, places, correction)
-        self._begin(d, o, at[~known])
+        begin(d, o.key, at[~known])
         return touched
 
-    def _correct_arrays(
-        self, s: State, o: Operator, places: Places, correction: Correction, time_ms: int
-    ) -> set[str]:  # fmt: skip
+    def _correct_arrays(self, s: State, o: Operator, places: Places, correction: Correction, time_ms: int) -> set[str]:
         for link in o.own:
             new = columns(s.arrays[link.array], places)
             correction.apply(new)
@@ -308,16 +303,6 @@ class Synchroniser:
             new += (self.past.later(time_ms) * (correction.noise_gain * correction.difference))[:, None, :]
         if not whole:
             kept[:, :, at] = new
-
-    def _begin(self, d: Derived, o: Operator, new_at: Places) -> None:
-        """What nobody measures stands where it must have stood for long when a sensor speaks for the first time."""
-        s = d.state
-        if o.key == ("hall", "hot_c"):  # walls and steel have had the air of this hall for hours
-            s.hall_structure_c[:, new_at] = s.hall_hot_c[:, new_at]
-        elif o.key == ("rack", "outlet_c"):
-            # the twin at rest has the equipment at idle; minutes of warming up would be blamed on the rack's flow
-            excess_k = d.rack_kw[:, new_at] / s.rack_ua_kw_per_k[:, new_at]
-            s.rack_mass_c[:, new_at] = s.rack_air_c[:, new_at] + excess_k
 
     def _forget(self, s: State, now_ms: int) -> None:
         """Once a minute parameters become a little less certain, much less where a sensor is shut out."""
