@@ -315,7 +315,8 @@ def test_a_site_whose_air_flow_halves_is_no_longer_followed():
     lived(15, beside)
     followed, why = beside.twin.in_sync()
     assert not followed
-    assert "rack.outlet_c" in why
+    # the racks' air is where it went wrong; whoever is farther off tells
+    assert "rack.outlet_c" in why or "hall.hot_c" in why
 
 
 @pytest.mark.slow
