@@ -85,7 +85,7 @@ def test_the_shipped_model_loads_is_small_and_says_what_it_is():
     assert (card_file.parent / WEIGHTS).stat().st_size < LIMIT_BYTES
     assert card["simulated"] is True
     assert card["data"] == "emulated"
-    assert card["command"] == "foretwin train --site data/sites/hall.toml --seed 0"
+    assert card["command"] == "foretwin train --site hall --seed 0"
     assert set(model.kinds) == set(KINDS)
     assert not any("auroc" in key or "recall" in key or "accuracy" in key for key in json.dumps(card).lower().split())
 
