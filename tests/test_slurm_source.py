@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import influx_world
 import numpy as np
 import pytest
-from servers import InfluxServer, missing_for_influx
+from servers import InfluxServer
 
 from plant.errors import SourceUnavailable
 from plant.site import load_site
@@ -42,14 +42,7 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
     return Commands()
 
 
-@pytest.fixture(scope="module")
-def influx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InfluxServer]:
-    missing = missing_for_influx()
-    if missing:
-        pytest.skip(f"influx: {' and '.join(missing)} not installed (`make servers`)")
-    server = InfluxServer(tmp_path_factory.mktemp("influx")).start()
-    yield server
-    server.stop()
+influx = influx_world.server
 
 
 class Plugin:

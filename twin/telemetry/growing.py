@@ -7,6 +7,7 @@ break waits until the file has rested: it may be half of one.
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -57,7 +58,7 @@ class _File:
             self.fd = None
 
 
-class GrowingFiles:
+class GrowingFiles(ABC):
     """`path` is a file, or a folder whose files fit `pattern`; they are told apart by inode, not by name.
 
     What whole lines mean is said by `said`, which each kind of file has its own of.
@@ -71,9 +72,9 @@ class GrowingFiles:
         self._files: dict[str, _File] = {}
         self._resumed: Mark = {}
 
+    @abstractmethod
     def said(self, path: Path, header: bytes, lines: bytes, first: int) -> Read:
         """What whole lines of a file mean; `first` is the number of the first of them. Never raises."""
-        raise NotImplementedError
 
     def poll(self, now_ms: int) -> Read:
         reads: list[Read] = []
