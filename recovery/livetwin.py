@@ -23,6 +23,7 @@ from twin.sync.report import sync_rows
 from twin.sync.synchronise import Synchroniser
 from twin.telemetry.store import Batch, Event
 
+RUNNING = ("chiller", "running")
 NODES_EVERY_MS = 300_000
 JOBS_EVERY_MS = 60_000
 
@@ -125,8 +126,11 @@ class LiveTwin:
         return sync_rows(self.sync, self.lookout, self.state.now_ms, refused)
 
     def hear(self, events: Sequence[Event]) -> None:
-        """Take what the site announces: a chiller that is starting will run when its start is over."""
-        adopt_events(self.state, self.site, events)
+        """Take what the site announces: a chiller that is starting will run when its start is over.
+
+        Events are news: each is told once (`twin/sync/events.py`). Readings of the same tick come after them.
+        """
+        adopt_events(self.state, self.site, events, self.sync.past.told_ms(RUNNING))
 
     def service_frac(self) -> float:
         """Return the delivered share of demanded service in the last step, mean over members."""

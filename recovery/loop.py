@@ -32,6 +32,7 @@ from recovery.watch import Watch
 from scheduler.port import SchedulerPort
 from twin.drivers import Drivers
 from twin.sync.divergence import halls_behind
+from twin.sync.events import AT_REST_MS, Announced
 from twin.telemetry.admit import Gate
 from twin.telemetry.store import Batch, Store
 
@@ -107,6 +108,7 @@ class Worker:
         self.gate = Gate(self.kinds)
         self.refused = Counter[str]()  # readings the gate refused, by kind and channel
         self.cursor = 0
+        self.announced = Announced(now_ms - AT_REST_MS if twin is None else twin.state.now_ms)
         self.batch: Batch | None = None
         self._progress: list[Progress] = []
         self._handled: tuple[object, bool] = (None, False)
@@ -130,9 +132,11 @@ class Worker:
         """The half of a tick that changes nothing outside: advance, follow, ingest, score; return readings taken."""
         self.twin.advance(now_ms)
         self.twin.follow(self.w.scheduler, now_ms, version)
+        events = self.w.store.events(self.announced.since_ms, now_ms + 1)
         batch, self.cursor = self.w.store.tail(self.cursor)
         if ahead is not None:
             ahead()
+        self.twin.hear(self.announced.news(events, now_ms))
         readings = self._ingest(batch, now_ms)
         self.service.note(now_ms, self.twin.service_frac())
         self.watch.look(now_ms)

@@ -158,6 +158,11 @@ class Past:
         self.newest_ms[sensor[newest]] = time_ms[newest]
         return np.asarray(newest)
 
+    def told_ms(self, key: Key) -> Ints:
+        """Return when each sensor of a channel spoke last, 0 where it never did (S,) [Unix ms]."""
+        start = self.names.first[key]
+        return self.newest_ms[start : start + self.names.size[key]]
+
     def _refuse(self, reason: str, count: int) -> None:
         if count:
             self.refused[reason] = self.refused.get(reason, 0) + count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import Counter, deque
 from collections.abc import Sequence
 
@@ -28,6 +29,8 @@ class MemoryStore:
         self._newest: dict[tuple[str, str], tuple[int, float]] = {}
         self._arrived: list[Batch] = []
         self._events: dict[tuple[int, str, str, str], Event] = {}
+        self._in_order: list[tuple[int, str, str, str]] = []
+        """Keys of the events, sorted."""
         self._refused: Counter[str] = Counter()
         self._aside: deque[Refusal] = deque(maxlen=REFUSALS_KEPT)
 
@@ -45,7 +48,11 @@ class MemoryStore:
     def write_events(self, events: Sequence[Event]) -> int:
         good = [event for event in events if event_ok(event)]
         self._refused.update({BAD_EVENT: len(events) - len(good)} if len(good) < len(events) else {})
-        self._events.update({(e.time_ms, e.component, e.type, e.code): e for e in good})
+        for event in good:
+            key = (event.time_ms, event.component, event.type, event.code)
+            if key not in self._events:
+                insort(self._in_order, key)
+            self._events[key] = event
         return len(good)
 
     def read(
@@ -76,7 +83,8 @@ class MemoryStore:
         return min((key[0] for key in self._values), default=None)
 
     def events(self, start_ms: int, end_ms: int) -> list[Event]:
-        return [self._events[key] for key in sorted(self._events) if start_ms <= key[0] < end_ms]
+        first, end = (bisect_left(self._in_order, (at_ms,)) for at_ms in (start_ms, end_ms))
+        return [self._events[key] for key in self._in_order[first:end]]
 
     def tail(self, cursor: int) -> tuple[Batch, int]:
         return Batch.joined(self._arrived[cursor:]), len(self._arrived)
@@ -100,11 +108,12 @@ class MemoryStore:
     def retain(self, keep: Keep) -> Dropped:
         first_ms = keep.first_kept_ms
         gone = [key for key in self._values if key[0] < first_ms]
-        events = [key for key in self._events if key[0] < keep.events_ms]
+        events = self._in_order[: bisect_left(self._in_order, (keep.events_ms,))]
         for key in gone:
             del self._values[key]
         for event in events:
             del self._events[event]
+        del self._in_order[: len(events)]
         self._newest = {key: newest for key, newest in self._newest.items() if newest[0] >= first_ms}
         return Dropped(len(gone), len(events))
 
