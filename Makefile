@@ -27,7 +27,7 @@ test: $(TESTSET) ## set up, then run the default tests: no server, no network, n
 	$(PYTEST) $(ARGS)
 
 test-all: $(TESTSET) ## every test, with the real servers of `make servers`; a skip is a failure
-	FORETWIN_NO_SKIPS=1 $(PYTEST) -m "" $(ARGS)
+	HYPOTHESIS_PROFILE=full FORETWIN_NO_SKIPS=1 $(PYTEST) -m "" $(ARGS)
 
 servers: ## install the optional real servers from Debian (root; for test-all only)
 	sh scripts/servers.sh

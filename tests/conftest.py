@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -20,10 +21,18 @@ try:
 except ImportError:  # a plain interpreter can still collect what needs no Hypothesis
     pass
 else:
-    # Same examples on every machine and no deadline, which a busy machine would break; `explore` looks for new ones.
-    settings.register_profile("house", deadline=None, derandomize=True, print_blob=True)
+    # Same examples on every machine and no deadline, which a busy machine would break. `house`, the default run, takes
+    # the first third of them, for time; `make test-all` takes `full`, all of them; `explore` looks for new ones.
+    settings.register_profile("house", deadline=None, max_examples=30, derandomize=True, print_blob=True)
+    settings.register_profile("full", deadline=None, derandomize=True, print_blob=True)
     settings.register_profile("explore", deadline=None, max_examples=1000, print_blob=True)
     settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: the collector of garbage need not look through it again and again."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,12 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """Everything in the parsed file, walked once for all rules."""
+    return tuple(ast.walk(tree(path)))
+
+
 def is_type_checking(node: ast.AST) -> bool:
     """True for `if TYPE_CHECKING:`, whose body never runs."""
     return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
@@ -50,6 +56,12 @@ def absolute(module: str, node: ast.ImportFrom, is_package: bool) -> str:
     return ".".join(base + ([node.module] if node.module else []))
 
 
+def called(node: ast.Call) -> str:
+    """Last word of what is called: `import_module` of `importlib.import_module(...)`."""
+    return getattr(node.func, "attr", getattr(node.func, "id", ""))
+
+
+@cache
 def imports_of(module: str, path: Path) -> list[Import]:
     """All imports of one file, `importlib.import_module("literal")` included; type-checking ones are left out."""
     out: list[Import] = []
@@ -64,7 +76,7 @@ def imports_of(module: str, path: Path) -> list[Import]:
         elif isinstance(node, ast.ImportFrom):
             base = absolute(module, node, path.name == "__init__.py")
             out.extend(Import(f"{base}.{alias.name}", node.lineno, eager) for alias in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        elif isinstance(node, ast.Call) and called(node).endswith("import_module"):
             out.extend(Import(str(a.value), node.lineno, eager) for a in node.args[:1] if isinstance(a, ast.Constant))
         inner = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         for child in ast.iter_child_nodes(node):
@@ -83,6 +95,7 @@ def resolve(name: str, known: dict[str, Path]) -> str:
     return parts[0]
 
 
+@cache
 def graph(eager_only: bool = False) -> dict[str, set[str]]:
     """Module -> modules and foreign top-level packages it imports."""
     known = sources()

@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from imports import DOORS, LADDER, ROOT, graph, imports_of, reached, resolve, sources, tree
+from imports import DOORS, LADDER, ROOT, graph, imports_of, nodes, reached, resolve, sources, tree
 
 MODULES = sources()
 RUNG = {name: height for height, name in enumerate(LADDER)} | dict.fromkeys(DOORS, len(LADDER))
@@ -116,7 +116,7 @@ def port_implementations() -> set[str]:
     for module, path in MODULES.items():
         if rung_of(module) not in ("scheduler", "recovery"):
             continue
-        for node in ast.walk(tree(path)):
+        for node in nodes(path):
             if isinstance(node, ast.ClassDef) and "Protocol" not in {ast.unparse(base) for base in node.bases}:
                 methods = {item.name for item in node.body if isinstance(item, ast.FunctionDef)}
                 if any(verb <= methods for verb in verbs):
@@ -129,6 +129,27 @@ def test_rehearsal_has_no_path_to_a_port():
     rehearsals = [module for module in MODULES if module.startswith("recovery.rehearse")]
     faults = [" -> ".join(way) for module in rehearsals for to, way in reached(module, edges).items() if to in ports]
     assert not faults, named(faults)
+
+
+def test_no_screen_can_reach_a_port_or_the_emulator():
+    edges = graph()
+    forbidden = {
+        m
+        for m in edges
+        if m.startswith(
+            (
+                "twin.emulator",
+                "scheduler.",
+                "recovery.execute",
+                "recovery.plant_",
+                "recovery.emulated_",
+                "recovery.loop",
+            )
+        )
+    }
+    for module in [m for m in edges if m.startswith(("screens", "app"))]:
+        ways = reached(module, edges)
+        assert not forbidden & ways.keys(), [ways[one] for one in forbidden & ways.keys()]
 
 
 def test_package_doors_hold_no_logic():
@@ -168,7 +189,7 @@ def test_no_clock_and_no_chance_below_the_front_doors_and_the_loop():
     for module, path in MODULES.items():
         if rung_of(module) in ("verbs", *DOORS) or module == "recovery.loop":
             continue
-        for node in ast.walk(tree(path)):
+        for node in nodes(path):
             read = reads_clock_or_chance(node)
             if read:
                 faults.append(f"{path.relative_to(ROOT)}:{node.lineno} reads {read}: let the caller pass it in")
@@ -236,7 +257,7 @@ def test_files_and_functions_stay_small():
         lines = len(path.read_text(encoding="utf-8").splitlines())
         if lines > MAX_FILE_LINES:
             faults.append(f"{where}: {lines} lines, at most {MAX_FILE_LINES}")
-        for node in ast.walk(tree(path)):
+        for node in nodes(path):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and code_lines(node) > MAX_FUNCTION_LINES:
                 faults.append(
                     f"{where}:{node.lineno} {node.name}: {code_lines(node)} lines, at most {MAX_FUNCTION_LINES}"

@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -69,7 +70,7 @@ plans = st.builds(
 
 
 @given(plans)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_a_plan_survives_its_own_text_with_the_same_identity(one):
     again = Plan.from_json(one.canonical)
     assert again == one
@@ -79,7 +80,7 @@ def test_a_plan_survives_its_own_text_with_the_same_identity(one):
 
 
 @given(plans, plans)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_two_plans_share_an_identity_exactly_when_they_are_equal(one, other):
     assert (one.id == other.id) == (one == other)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,7 +32,7 @@ cases = st.tuples(
 ).map(  # state GB, GB/s, D/B
     lambda case: (min(case[0], 60.0 * case[1]), *case[1:])
 )
-few = settings(max_examples=25)
+few = settings(max_examples=examples(25))
 
 
 @few

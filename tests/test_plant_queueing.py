@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -58,7 +59,7 @@ def test_losing_a_server_never_makes_answers_faster(queue, limit):
     assert Q.delivered_frac(servers, lam, mu) >= Q.delivered_frac(servers - 1, lam, mu)
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(queue=queues, tail=st.floats(0.001, 0.5))
 def test_the_tail_is_where_just_that_share_is_late(queue, tail):
     servers, rho, mu = queue

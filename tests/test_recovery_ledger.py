@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recovery_world import CAP, CORDON, EAST, START_MS, WEST, CrashingLedger, Fuse, World, a_plan
@@ -88,7 +89,7 @@ def test_the_sweeper_ends_what_was_not_started_and_nothing_else(ledger):
 
 
 @given(st.lists(st.tuples(st.sampled_from(sorted(EDGES)), st.booleans()), max_size=12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_a_plan_moves_only_along_the_edges_and_versions_only_rise(tmp_path_factory, moves):
     ledger = CrashingLedger(tmp_path_factory.mktemp("edges") / "ledger.sqlite", Fuse())
     plan = a_plan()
@@ -321,7 +322,7 @@ def test_a_tail_cut_off_shows_and_a_rewritten_file_shows_against_an_anchor(ledge
     column=st.sampled_from(("actor", "what", "plan", "before", "after", "detail")),
     at=st.integers(0, 30),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_every_single_character_counts(tmp_path_factory, row, column, at):
     ledger = CrashingLedger(tmp_path_factory.mktemp("chain") / "ledger.sqlite", Fuse())
     for i in range(20):

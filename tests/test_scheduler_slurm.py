@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -336,7 +337,7 @@ odd_values = (
 )  # fmt: skip
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.dictionaries(st.sampled_from([*old(), "job_resources", "het_job_offset", "tres_per_node"]), odd_values))
 def test_no_answer_of_slurm_breaks_the_reading(odd: dict[str, Any]) -> None:
     for shape in SHAPES.values():
@@ -538,7 +539,7 @@ def test_a_reading_from_before_a_job_began_says_nothing_of_it() -> None:
     assert twin.engine.derived.util_frac[:, row("n01")] == pytest.approx(0.8)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.integers(1, 8), st.integers(1, 12), st.integers(0, 2**32 - 1))
 def test_what_jobs_can_explain_is_explained(nodes: int, jobs: int, seed: int) -> None:
     luck = np.random.default_rng(seed)

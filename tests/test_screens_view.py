@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from imports import ROOT, graph, imports_of, reached, sources
+from imports import ROOT, imports_of, sources
 from screens_world import COOL, HOT, LOOP, NOW_MS, STAGES, ScreenWorld
 
 from recovery.guards import YES
@@ -54,27 +54,6 @@ def test_only_the_pages_draw():
         if module.startswith("screens.") and any(i.module.startswith("streamlit") for i in imports_of(module, path))
     }
     assert drawing == set(PAGES)
-
-
-def test_no_screen_can_reach_a_port_or_the_emulator():
-    edges = graph()
-    forbidden = {
-        m
-        for m in edges
-        if m.startswith(
-            (
-                "twin.emulator",
-                "scheduler.",
-                "recovery.execute",
-                "recovery.plant_",
-                "recovery.emulated_",
-                "recovery.loop",
-            )
-        )
-    }
-    for module in [m for m in edges if m.startswith(("screens", "app"))]:
-        ways = reached(module, edges)
-        assert not forbidden & ways.keys(), [ways[one] for one in forbidden & ways.keys()]
 
 
 def test_the_front_door_is_short():

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -131,7 +132,7 @@ def test_json_of_newer_versions() -> None:
 names = st.lists(st.from_regex(r"[a-z]{1,3}-?[0-9]{1,4}(-[a-z][0-9]{1,2})?", fullmatch=True), min_size=1, max_size=12)
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(names)
 def test_what_is_folded_unfolds_to_the_same_names_in_the_same_order(some: list[str]) -> None:
     text = fold(some)
@@ -139,7 +140,7 @@ def test_what_is_folded_unfolds_to_the_same_names_in_the_same_order(some: list[s
     assert text is None or not unique or list(expand(text)) == some
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(racks=st.integers(1, 40), each=st.integers(1, 20), start=st.integers(0, 3000))
 def test_regular_names_fold_into_one_group(racks: int, each: int, start: int) -> None:
     placed = [

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -260,7 +261,7 @@ def exported(tmp_path: Path, store: Store, **more: object) -> dict[str, object]:
     return export.run(lambda: store, str(tmp_path / "history.parquet"), **given_to)  # type: ignore[arg-type]
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(
     st.lists(
         st.tuples(

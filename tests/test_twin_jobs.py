@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twin_stories import MINUTE_MS, T0_MS, tiny
@@ -85,7 +86,7 @@ one_job = st.tuples(
 
 
 @given(rows=st.lists(one_job, min_size=1, max_size=25), cordoned=st.sets(st.integers(0, 31), max_size=12))
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_the_queue_is_placed_as_brute_force_places_it(rows, cordoned):
     width = np.array([r[0] for r in rows])
     jobs = table(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twin_stories import MINUTE_MS, T0_MS, crisis, tiny
@@ -51,7 +52,7 @@ def scene(seed: int, full: bool) -> dict[str, Any]:
 
 
 @given(seed=st.integers(0, 10**6), full=st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_placement_takes_the_same_nodes(seed: int, full: bool) -> None:
     s = scene(seed, full)
     found = []
@@ -70,7 +71,7 @@ def test_placement_takes_the_same_nodes(seed: int, full: bool) -> None:
 
 
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_load_and_gang_speed_are_the_same_bits(seed: int) -> None:
     s = scene(seed, False)
     if not len(s["live"]):
@@ -92,7 +93,7 @@ def test_load_and_gang_speed_are_the_same_bits(seed: int) -> None:
 
 
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_sums_over_replicas_are_the_same_bits(seed: int) -> None:
     rng = np.random.default_rng(seed)
     live, rows, services = int(rng.integers(0, 12)), 2, 3
@@ -134,7 +135,7 @@ def test_fast_kernels_load_neither_scipy_nor_pandas() -> None:
 
 
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_nodes_draw_and_watch_the_same(seed: int) -> None:
     rng = np.random.default_rng(seed)
     idle, peak = rng.uniform(0.1, 0.9, NODES), rng.uniform(1.0, 4.0, NODES)
@@ -166,7 +167,7 @@ def test_nodes_draw_and_watch_the_same(seed: int) -> None:
 
 
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_accelerators_warm_the_same(seed: int) -> None:
     rng = np.random.default_rng(seed)
     g, racks = 9, 3
@@ -192,7 +193,7 @@ def test_accelerators_warm_the_same(seed: int) -> None:
 
 
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_racks_warm_the_same_and_only_changed_ones_are_computed_again(seed: int) -> None:
     rng = np.random.default_rng(seed)
     racks, rack_hall, dt_s = 6, np.array([0, 0, 1, 1, 1, 1], dtype=np.int32), 15.0
@@ -218,7 +219,7 @@ def test_racks_warm_the_same_and_only_changed_ones_are_computed_again(seed: int)
 
 
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_jobs_advance_save_and_serve_the_same(seed: int) -> None:
     rng = np.random.default_rng(seed)
     jobs, live = 8, np.array([0, 2, 3, 7])

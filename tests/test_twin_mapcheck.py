@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -151,7 +152,7 @@ def truth(site: Site, kind: str, channel: str, at: float, swing: float, n: int, 
     return out
 
 
-@hypothesis_settings(max_examples=25)
+@hypothesis_settings(max_examples=examples(25))
 @given(
     name=st.sampled_from(["tiny", "thousand", "liquid", "c3o"]),
     seeded=st.sampled_from(sorted(SEEDED)),

@@ -6,6 +6,7 @@ import datetime
 
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from network_stories import LEAVES, SPINES, UPLINK_GB_PER_S, fabric_site, gangs, lasting, network_crisis, story
@@ -83,7 +84,7 @@ def test_both_backends_meet_the_same_faults():
 
 
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_traffic_kernels_agree_to_the_bit(seed):
     rng = np.random.default_rng(seed)
     rows, jobs, nodes, leaves, halls = 3, 6, 24, 8, 2

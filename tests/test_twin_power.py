@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import power_site
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twin_stories import MINUTE_MS, T0_MS, some_jobs
@@ -475,7 +476,7 @@ def test_the_energy_of_a_blackout_and_of_its_recharge_is_booked(bare: Site) -> N
 
 
 @given(low=st.floats(0.0, 1.0), high=st.floats(0.0, 1.0), cap=st.floats(0.3, 1.0), side=st.booleans())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 def test_more_work_never_draws_less_and_a_cap_never_more(
     site: Site, low: float, high: float, cap: float, side: bool
 ) -> None:
@@ -517,7 +518,7 @@ def test_a_restored_run_equals_a_whole_run(site: Site, whole: str, t: int) -> No
 
 @pytest.mark.slow
 @given(t=INSTANTS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_a_restored_run_equals_a_whole_run_at_many_instants(site: Site, whole: str, t: int) -> None:
     half = run(story(site, 2), site, t)
     assert run(half.fork(), site, END_MS).digest() == whole
