@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -56,11 +57,16 @@ for door in DOORS:
     door.register(app)
 
 
+@cache
+def command() -> Any:
+    """The verbs as one command, put together once in a process."""
+    return typer.main.get_command(app)
+
+
 def answer(args: Sequence[str]) -> int:
     """Run one command line (without the program's name) and return its exit code."""
-    command: Any = typer.main.get_command(app)
     try:
-        code = command.main(args=list(args), prog_name=NAME, standalone_mode=False)
+        code = command().main(args=list(args), prog_name=NAME, standalone_mode=False)
     except Exception as error:
         # typer's own and click's usage errors have this method; everything else is a fault of ours
         if not hasattr(error, "format_message"):

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 from imports import ROOT
 from screens_world import HOT, LOOP, ScreenWorld
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 WALL_S = 1_700_000_000.0
 REHEARSE, SYNC = "screens/rehearse.py", "screens/sync.py"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def packages_scanned_once():
+    """Streamlit looks through all installed packages for components of theirs, once in a server's life but at each page
+    that is opened here: four fifths of the time of these tests."""
+    with pytest.MonkeyPatch.context() as once:
+        once.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
+        yield
 
 
 @pytest.fixture
