@@ -45,7 +45,7 @@ def alone(question, plans):
 
 @pytest.mark.parametrize(
     "workers, backend",
-    [(3, "threading"), (2, "loky"), pytest.param(2, "threading", marks=SLOW), pytest.param(3, "loky", marks=SLOW)],
+    [(3, "threading"), *(pytest.param(n, one, marks=SLOW) for n, one in ((2, "loky"), (2, "threading"), (3, "loky")))],
 )
 def test_workers_and_backend_change_no_bit_of_a_rehearsal(question, plans, alone, workers, backend):
     assert bits(R.rehearse(question, plans, 5, workers, backend)) == bits(alone)

@@ -103,6 +103,7 @@ def test_every_row_has_every_figure_and_a_reason_where_there_is_none(results: di
             assert row["persistence_reason"]
 
 
+@pytest.mark.slow
 def test_other_days_than_the_usual_ones_beat_the_concave_regression_too(shared_data: Path):
     rows = run(shared_data / "surf_week", fit="3..5", test="1..2")["rows"]
     assert all(row["mape"] < row["baseline_mape"] for row in rows)
