@@ -150,6 +150,7 @@ def test_points_lie_as_dashboards_expect_them(site: Site) -> None:
     assert [row[0] for row in site.server.query("SHOW MEASUREMENTS", site.database)[0]["values"]] == [
         "component",
         "rack",
+        "sync",
     ]
 
 
@@ -247,3 +248,18 @@ def test_two_processes_share_a_spool_without_overwriting(tmp_path: Path) -> None
     assert another.get(1) is None
     assert another.numbers() == [2, 3, 4, 5, 6]
     assert list(tmp_path.glob("*.part")) == []
+
+
+def test_two_processes_keep_what_the_other_one_has_confirmed(tmp_path: Path) -> None:
+    """A slow and a fast process: the slow one's next number was taken and confirmed long ago."""
+    slow, fast = Spool(tmp_path), Spool(tmp_path)
+    bodies = {}
+    for i in range(40):
+        for spool in (fast, fast, slow) if i % 5 == 0 else (fast,):
+            body = b"node x=%d 1\n" % len(bodies)
+            kept = spool.put(body, 1)
+            assert kept.number not in bodies
+            bodies[kept.number] = body
+            spool.confirm(kept.number)
+    assert {number: fast.get_sent(number) for number in bodies} == bodies
+    assert fast.numbers() == []

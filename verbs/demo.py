@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ from recovery.loop import Settings
 from twin import fanout
 from verbs.demo_site import ADDRESS_FILE, Stage
 from verbs.demo_worker import DemoWorker, Pace
+from verbs.ending import stop_cleanly
 from verbs.replay_run import Measured, play_none, seconds
 
 ROOT = Path(__file__).parent.parent
@@ -69,17 +69,6 @@ def run(
         if not headless:
             _stay(folder, port, say)
     return results
-
-
-def stop_cleanly() -> None:
-    """Let a request to end, also one by signal, take the site and the app along instead of leaving them behind."""
-
-    def leave(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, leave)
-        signal.signal(signal.SIGINT, leave)
 
 
 def fresh_home(home: Path) -> Path:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from verbs import front
+from verbs.ending import stop_cleanly
 from verbs.front import Ask, Debug, Json, Seed
 
 
@@ -41,6 +42,7 @@ def chaos_telemetry(
     ask = Ask("chaos telemetry", {"injections": injections, "keep": keep or None}, seed, json, debug)
 
     def work(verb: Any) -> Any:
+        stop_cleanly()
         with front.bar("injections") as told:
             return verb.run(injections, seed, told, keep)
 

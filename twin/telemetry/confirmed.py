@@ -2,56 +2,28 @@
 
 It can: InfluxDB 1.6 whose disk was full leaves a torn entry in its log; started again it takes and confirms writes
 behind the tear, and started once more it cuts the log off there (observed). What is lost so begins with the first block
-confirmed after a failure. So after every outage the newest block is looked for, and every one that was the first after
-an earlier outage; from the first that is gone all are sent again, oldest first, corrections after what they corrected.
-The same series and time is the same reading: nothing is stored twice.
+confirmed after a start, and ends where the log went on in a new file. So the first request after each possible start
+carries a *mark* of ours, a point that no other request has: where a mark is gone all is sent again from there on,
+oldest first, corrections after what they corrected. The same series and time is the same reading: nothing is stored
+twice. A block's own readings would prove less: a write without an answer may have been kept before the start.
 """
 
 from __future__ import annotations
 
-import re
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-from twin.telemetry.influx_query import quoted, text
+from twin.telemetry.probe import IsThere, Probe
 from twin.telemetry.spool import Kept, Spool
 
 # What one lane keeps at most: at 22 bytes a reading some 1.5 million of them.
 KEPT_BYTES = 32 << 20
 # And at most so many files, a day and a half of a small site's blocks every 15 s.
 KEPT_BLOCKS = 8_192
-# Of what an earlier process left behind about so many blocks are looked for.
+# Of what an earlier process left behind about so many blocks are looked for, and its marks.
 LOOKED_FOR = 16
-
-_READING = re.compile(
-    rb"^([^,\s]+),component=([^,\s]+),site=([^,\s]+) ([^=,\s]+)=[^,\s]+(?:,\S*)? (\d+)$", re.MULTILINE
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """One reading of a block, by which it can be asked for: measurement, component, site, channel, time in ns."""
-
-    kind: str
-    component: str
-    site: str
-    channel: str
-    time_ns: int
-
-    @classmethod
-    def of(cls, data: bytes) -> Probe | None:
-        """The first reading in some lines; None where there is none (marks, events, risks)."""
-        for found in _READING.finditer(data):
-            kind, component, site, channel, time_ns = (word.decode() for word in found.groups())
-            if not channel.endswith("_ok"):
-                return cls(kind, component, site, channel, int(time_ns))
-        return None
-
-    def statement(self) -> str:
-        """A query that answers with one row when the reading is there."""
-        names = f'"component" = {text(self.component)} AND "site" = {text(self.site)}'
-        return f"SELECT {quoted(self.channel)} FROM {quoted(self.kind)} WHERE {names} AND time = {self.time_ns}"
+# The newest block by which one can ask is among so many.
+NEWEST_OF = 64
 
 
 class Confirmed:
@@ -62,7 +34,11 @@ class Confirmed:
         self._spool = spool
         self._blocks: deque[tuple[int, int]] = deque()
         self._bytes = 0
-        self._marked: set[int] = {kept.number for kept in earlier[:: max(1, len(earlier) // LOOKED_FOR)]}
+        # Where there is no mark of ours (None) the block's own first value is asked for.
+        self._marks: dict[int, Probe | None] = dict.fromkeys(
+            kept.number for kept in earlier[:: max(1, len(earlier) // LOOKED_FOR)]
+        )
+        self._marks |= {kept.number: mark for kept in earlier if (mark := Probe.of(spool.mark(kept.number)))}
         self._unfit: set[int] = set()
         for kept in earlier:
             self._add(kept.number, spool.sent_size(kept.number))
@@ -70,24 +46,24 @@ class Confirmed:
     def __len__(self) -> int:
         return len(self._blocks)
 
-    def add(self, number: int, size: int, *, whole: bool, marked: bool) -> None:
-        """Keep a block just confirmed, `whole` or without some of its lines; drop the oldest beyond the limit.
-
-        marked: it is the first one after a failure, and will be looked for.
-        """
+    def add(self, number: int, size: int, *, whole: bool) -> None:
+        """Keep a block just confirmed, `whole` or without some of its lines; drop the oldest beyond the limit."""
         self._spool.confirm(number)
         if not whole:
             self._unfit.add(number)
-        if marked:
-            self._marked.add(number)
         self._add(number, size)
 
-    def first_gone(self, is_there: Callable[[Probe], bool]) -> int | None:
+    def mark(self, number: int, line: bytes) -> None:
+        """This line went with the block, before its own: by it one can ask for the block from now on."""
+        self._marks[number] = Probe.of(line)
+        self._spool.put_mark(number, line)
+
+    def first_gone(self, is_there: IsThere) -> int | None:
         """The number of the first block that the database has forgotten; None when those looked for are there."""
         numbers = [number for number, _ in self._blocks]
+        newest = self._newest(numbers)
         present = -1
-        looked_for = [i for i, number in enumerate(numbers[:-1]) if number in self._marked] + [len(numbers) - 1]
-        for i in looked_for if numbers else []:
+        for i in [k for k, number in enumerate(numbers) if number in self._marks or k == newest]:
             if self._is_there(numbers[i], is_there, unknown=True):
                 present = i
                 continue
@@ -100,14 +76,30 @@ class Confirmed:
             return numbers[high]
         return None
 
-    def _is_there(self, number: int, is_there: Callable[[Probe], bool], *, unknown: bool) -> bool:
-        """Whether a block is there; `unknown` where one cannot ask by it, as by events that stand alone in theirs."""
-        probe = None if number in self._unfit else Probe.of(self._spool.get_sent(number) or b"")
-        return unknown if probe is None else is_there(probe)
+    def has_newest(self, is_there: IsThere) -> bool:
+        """Whether the newest block by which one can ask is there; True without one."""
+        numbers = [number for number, _ in self._blocks]
+        newest = self._newest(numbers)
+        return newest is None or self._is_there(numbers[newest], is_there, unknown=True)
+
+    def sending_again(self, first: int | None) -> None:
+        """From this block on all is being sent again, a later process too must finish it; None: it is done."""
+        self._spool.set_open({number for number, _ in self._blocks}, first)
+
+    def to_send_again(self) -> int | None:
+        """The block from which on an earlier process was sending all again when it ended."""
+        mine = {number for number, _ in self._blocks}
+        return min((number for number in self._spool.opened() if number in mine), default=None)
+
+    def unmark(self, first: int) -> None:
+        """Forget the marks from this block on: what they went with is sent again."""
+        for number in [number for number in self._marks if number >= first]:
+            self._forget_mark(number)
 
     def unfit(self, number: int) -> None:
-        """Never ask by this block again: its reading does not come back, however often it is sent."""
+        """Never ask by this block again: its readings do not come back, however often they are sent."""
         self._unfit.add(number)
+        self._forget_mark(number)
 
     def bodies(self, first: int, size: int) -> Iterator[tuple[int, bytes]]:
         """Number of blocks and their lines, from this block on, oldest first, in pieces of about so many bytes."""
@@ -122,6 +114,20 @@ class Confirmed:
         if piece:
             yield n, bytes(piece)
 
+    def probe(self, number: int) -> Probe | None:
+        """What one can ask by, of a block that is kept; None when the database did not take all of it."""
+        return None if number in self._unfit else Probe.of(self._spool.get_sent(number) or b"")
+
+    def _newest(self, numbers: list[int]) -> int | None:
+        """Where the newest block stands by which one can ask."""
+        latest = range(len(numbers) - 1, max(-1, len(numbers) - 1 - NEWEST_OF), -1)
+        return next((k for k in latest if self._marks.get(numbers[k]) or self.probe(numbers[k])), None)
+
+    def _is_there(self, number: int, is_there: IsThere, *, unknown: bool) -> bool:
+        """Whether a block is there; `unknown` where one cannot ask by it."""
+        probe = self._marks.get(number) or self.probe(number)
+        return unknown if probe is None else is_there(probe)
+
     def _add(self, number: int, size: int) -> None:
         self._blocks.append((number, size))
         self._bytes += size
@@ -129,5 +135,9 @@ class Confirmed:
             oldest, its_size = self._blocks.popleft()
             self._bytes -= its_size
             self._unfit.discard(oldest)
-            self._marked.discard(oldest)
+            self._forget_mark(oldest)
             self._spool.forget(oldest)
+
+    def _forget_mark(self, number: int) -> None:
+        if self._marks.pop(number, None):
+            self._spool.put_mark(number, b"")

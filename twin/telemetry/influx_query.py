@@ -111,6 +111,14 @@ class InfluxQuery:
                 answer += result.get("series", [])
         return answer
 
+    def started(self) -> str | None:
+        """When the server was started, in its own words; None where it does not say (2.x, 3 Core, not our right)."""
+        try:
+            series = self.records("SHOW DIAGNOSTICS FOR 'system'")
+        except StoreUnavailable:
+            return None
+        return next((str(row["started"]) for row in series if row.get("started")), None)
+
     def records(self, statement: str) -> list[dict[str, Any]]:
         """The rows of a statement's JSON answer as dictionaries, times in ms.
 

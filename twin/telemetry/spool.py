@@ -5,7 +5,8 @@ it holds: `# block <number> <readings> <lane>`. Numbers only rise while files ar
 writing. Several processes may share a folder: a block that two of them send is stored once, since the same series and
 time is the same reading. What a process was writing when it died was acknowledged to nobody and is swept away.
 
-A block that the database has confirmed is kept a while longer as `<number>.sent` (`twin.telemetry.confirmed`).
+A block that the database has confirmed is kept a while longer as `<number>.sent` (`twin.telemetry.confirmed`); a line
+in `<number>.mark` is one by which it is asked for, `<number>.open` says that all from it on is being sent again.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Spool:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._sweep()
-        self._last = max([*self.numbers(), *self._numbers("*.sent")], default=0)
+        self._last = self._newest()
 
     def put(self, data: bytes, readings: int, lane: int = 0) -> Kept:
         """Keep lines as a new block. Raises OSError (a full disk, say); then nothing is kept."""
@@ -57,13 +58,18 @@ class Spool:
                 with unfinished.open("wb") as file:
                     file.write(b"# block %012d %d %d\n" % (number, readings, lane))
                     file.write(data)
-                # A link, unlike a rename, fails when another process has taken the number.
+                # A link, unlike a rename, fails when another process has taken the number,
                 os.link(unfinished, self._path(number))
             except FileExistsError:
+                self._last = self._newest()
                 continue
             finally:
                 unfinished.unlink(missing_ok=True)
-            return Kept(number, readings, lane)
+            # but not when that one's block is confirmed already: ours would take its place one day.
+            if not self._path(number, "sent").exists():
+                return Kept(number, readings, lane)
+            self._path(number).unlink(missing_ok=True)
+            self._last = self._newest()
 
     def get(self, number: int) -> bytes | None:
         """The lines of a block, or None when it is gone."""
@@ -83,7 +89,34 @@ class Spool:
 
     def forget(self, number: int) -> None:
         """Forget a block that the database had confirmed."""
-        self._path(number, "sent").unlink(missing_ok=True)
+        for ending in ("sent", "mark", "open"):
+            self._path(number, ending).unlink(missing_ok=True)
+
+    def put_mark(self, number: int, line: bytes) -> None:
+        """Remember a line with a confirmed block; forget it where it is empty."""
+        if line:
+            self._path(number, "mark").write_bytes(line)
+        else:
+            self._path(number, "mark").unlink(missing_ok=True)
+
+    def mark(self, number: int) -> bytes:
+        """What put_mark remembers, empty where nothing is."""
+        try:
+            return self._path(number, "mark").read_bytes()
+        except FileNotFoundError:
+            return b""
+
+    def set_open(self, among: set[int], number: int | None) -> None:
+        """Say of this block that all from it on is being sent again, and of no other among these."""
+        if number is not None:
+            self._path(number, "open").touch()
+        for other in self.opened():
+            if other in among and other != number:
+                self._path(other, "open").unlink(missing_ok=True)
+
+    def opened(self) -> list[int]:
+        """The blocks of which set_open says so, oldest first."""
+        return self._numbers("*.open")
 
     def get_sent(self, number: int) -> bytes | None:
         """The lines of a confirmed block, or None when it is gone."""
@@ -110,6 +143,9 @@ class Spool:
     def sent(self) -> list[Kept]:
         """All confirmed blocks that are kept, oldest first; only their heads are read."""
         return self._kept("sent")
+
+    def _newest(self) -> int:
+        return max([*self.numbers(), *self._numbers("*.sent")], default=0)
 
     def _numbers(self, pattern: str) -> list[int]:
         return sorted(int(path.stem) for path in self.folder.glob(pattern) if path.stem.isdigit())
