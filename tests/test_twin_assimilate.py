@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from twin.sync.assimilate import Correction, Observed, confidence, update
-from twin.sync.inflate import inflate
+from twin.sync.spread import inflate
 
 Array = NDArray[np.float64]
 variances = st.floats(1e-3, 1e3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from twin.kernels import kernels
 from twin.sync.innovations import Following
 
 AT = np.arange(20)
@@ -13,8 +14,8 @@ AT = np.arange(20)
 def followed(innovations: np.ndarray, expected_sd: float = 1.0) -> dict[str, float]:
     """The row of a channel of 20 sensors after rounds of innovations (rounds, 20)."""
     f = Following(np.full(len(AT), np.nan))
-    for k, row in enumerate(innovations):
-        f.note(AT, row + 20.0, row, np.full(len(AT), expected_sd**2), np.full(len(AT), k > 0))
+    for row in innovations:
+        f.note(AT, row + 20.0, row, np.full(len(AT), expected_sd**2), kernels("numba"))
     return f.row()
 
 
@@ -53,13 +54,13 @@ def test_one_jump_counts_little_and_a_lasting_one_in_full():
     lasting[50:] += 1000.0
     for innovations, lost in ((once, False), (lasting, True)):
         f = Following(np.full(len(AT), np.nan))
-        for k, row in enumerate(innovations):
-            f.note(AT, row, row, np.ones(len(AT)), np.full(len(AT), k > 0))
+        for row in innovations:
+            f.note(AT, row, row, np.ones(len(AT)), kernels("numba"))
         assert (f.row()["rmse"] > 3.0) == lost  # type: ignore[operator]
 
 
 def test_a_first_reading_is_not_judged():
     f = Following(np.full(1, np.nan))
-    f.note(np.array([0]), np.array([99.0]), np.array([77.0]), np.ones(1), np.zeros(1, dtype=bool))
+    f.note(np.array([0]), np.array([99.0]), np.array([77.0]), np.ones(1), kernels("numba"))
     assert f.n == 0
     assert f.last.tolist() == [99.0]

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+Parts = tuple[Floats, Floats, Floats, Floats, Floats, Floats]
+"""A correction by readings (`twin.sync.assimilate.Correction`) as plain arrays: deviations (M, n), the rest (n,)."""
 
 
 class RackOut(NamedTuple):

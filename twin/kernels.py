@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast
 
 from plant.errors import SnapshotMismatch
 from plant.thermal import RackStep
-from twin.columns import Flags, Floats, GpuColumns, GpuOut, Ints, JobColumns, LoopColumns, RackOut
+from twin.columns import Flags, Floats, GpuColumns, GpuOut, Ints, JobColumns, LoopColumns, Parts, RackOut
 
 BACKENDS = ("numpy", "numba")
 DEFAULT = "numba"
@@ -172,6 +172,52 @@ class Kernels(Protocol):
         taken_kw: Floats, capacity_kw: Floats, call_out: Floats, spare_out: Floats, up_out: Any, down_out: Any,
     ) -> bool:
         """Count in place how long loops asked for a chiller more or fewer; tell whether any is due (up, down)."""
+        ...
+
+    def sync_gain(self, predicted: Floats, value: Floats, error_var: Floats, noise_var: Floats) -> Parts:
+        """Return the parts of the correction that follows from predictions (M, n) and what was read (n,)."""
+        ...
+
+    def sync_recall(self, kept: Floats, slot: Ints, at: Ints) -> tuple[Floats, Floats, Floats]:
+        """Return what was kept (K, M, S) of some sensors in their slots, (M, n), its mean and its variance (n,)."""
+        ...
+
+    def sync_groups(self, values: Floats, of: Ints, count: int) -> Floats:
+        """Return the sums of columns (M, n) by group, (M, count)."""
+        ...
+
+    def sync_own(self, array: Floats, at: Ints, source: Ints, parts: Parts, push: Floats) -> None:
+        """Move components `at` of an observed quantity (M, C) in place; push (n,): what the model noise adds.
+
+        source: the reading behind each component, here and below.
+        """
+        ...
+
+    def sync_linked(self, old: Floats, source: Ints, parts: Parts) -> tuple[Floats, Floats, Floats]:
+        """Return a quantity (M, n) moved as far as its correlation is no chance, its mean step and effect (n,)."""
+        ...
+
+    def sync_bounded(
+        self, old: Floats, at: Ints, source: Ints, parts: Parts, most: float, low: Floats, high: Floats,
+        least_sd: float, quantiles: Floats,
+    ) -> tuple[Floats, Floats, Floats]:
+        """Do the same for a parameter: no member moves by more than `most`; bounds (C,) or (1,), a least spread hold.
+
+        quantiles: how members that have become equal are spread anew (M,).
+        """
+        ...
+
+    def sync_past(
+        self, kept: Floats, kept_ms: Ints, at: Ints, source: Ints, said_ms: Ints, parts: Parts, push: Floats,
+    ) -> None:
+        """Move what was remembered (K, M, S) of some sensors; push (n,) counts from the step of each reading on."""
+        ...
+
+    def sync_statistics(
+        self, at: Ints, value: Floats, difference: Floats, expected: Floats, last: Floats, scaled: Floats,
+        out: Floats,
+    ) -> tuple[int, int]:
+        """Find means over the sensors that had spoken before: how many, how many of two innovations; see Following."""
         ...
 # fmt: on
 

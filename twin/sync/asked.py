@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.sync.assimilate import Correction, Observed
+from twin.kernels import Kernels
+from twin.sync.assimilate import Correction
 from twin.sync.operators import Operator
 from twin.sync.sensorfaults import Heard
 
@@ -38,16 +39,14 @@ class Asked:
 
 
 def together(
-    predicted: Array, value: Array, error_var: Array, noise_var: Array, group: Places
-) -> tuple[Places, Correction]:
-    """Return groups that spoke and the correction by the mean of each: n sensors have 1/n of the error variance."""
+    predicted: Array, value: Array, error_var: Array, noise_var: Array, group: Places, kernels: Kernels
+) -> tuple[Places, Places, Correction]:
+    """Return groups that spoke, the place of each reading's among them, and the correction by the mean of each.
+
+    n sensors have 1/n of the error variance.
+    """
     places, of = np.unique(group, return_inverse=True)
     n = np.bincount(of).astype(np.float64)
-    mean = np.stack([np.bincount(of, row, len(places)) for row in predicted]) / n
-    seen = Observed(
-        np.bincount(of, value) / n,
-        np.ones(len(places), dtype=bool),
-        np.bincount(of, np.broadcast_to(error_var, value.shape)) / n**2,
-        np.bincount(of, np.broadcast_to(noise_var, value.shape)) / n,
-    )
-    return places, Correction.of(mean, seen)
+    mean = kernels.sync_groups(predicted, of, len(places)) / n
+    said, error, noise = (np.bincount(of, values) / n for values in (value, error_var, noise_var))
+    return places, of, Correction(*kernels.sync_gain(mean, said, error / n, noise))

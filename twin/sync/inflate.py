@@ -5,56 +5,25 @@ Without them 32 members agree after an hour on values that are slightly wrong, a
 
 from __future__ import annotations
 
-from functools import lru_cache
-from statistics import NormalDist
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plant.site import Site
+from twin.columns import Parts
 from twin.state import State
 from twin.sync.assimilate import columns, mean_of, put
 from twin.sync.parameters import BY_NAME, PARAMETERS, Parameter, bounds_of
+from twin.sync.spread import FLAT_FRAC, quantiles
+
+if TYPE_CHECKING:
+    from twin.kernels import Kernels
 
 Array = NDArray[np.float64]
 Places = NDArray[np.intp]
 
-FLAT_FRAC = 1e-6  # a spread below this share of the least one is rounding, with no direction worth scaling
 DOUBT = 72.0  # a component whose sensor is shut out forgets so many times faster
-
-
-def inflate(array: Array, least_sd: float | Array) -> None:
-    """Widen each component's spread (M, C) to a least standard deviation, in place; an ensemble of one has none.
-
-    Members that have become equal (clipped at a bound) are spread anew by their place in the ensemble: scaling nothing
-    gives nothing, and a parameter without spread would never listen again. A least spread of 0 asks for nothing.
-    """
-    members = len(array)
-    if members < 2:
-        return
-    least = np.broadcast_to(np.asarray(least_sd, dtype=np.float64), array.shape[1:])
-    mean = mean_of(array)
-    deviation = array - mean
-    sd = np.sqrt(np.einsum("mc,mc->c", deviation, deviation) / members)
-    if (sd >= least).all():
-        return
-    flat = sd <= FLAT_FRAC * least
-    factor = np.where(~flat & (sd < least), least / np.where(flat, 1.0, sd), 1.0)
-    narrow = np.flatnonzero(factor > 1.0)
-    if len(narrow):
-        array[:, narrow] = mean[narrow] + (array[:, narrow] - mean[narrow]) * factor[narrow]
-    which = np.flatnonzero(flat & (least > 0.0))
-    if len(which):
-        # neighbours begin at different places, so that their deviations do not all point the same way
-        place = (np.arange(members)[:, None] + which[None, :]) % members
-        array[:, which] = mean[which] + least[which] * _quantiles(members)[place]
-
-
-@lru_cache(maxsize=16)
-def _quantiles(members: int) -> Array:
-    """Return standard-normal quantiles, one per member, with mean 0 and standard deviation 1."""
-    z = np.array([NormalDist().inv_cdf((i + 0.5) / members) for i in range(members)])
-    return np.asarray((z - z.mean()) / z.std())
 
 
 class Widths:
@@ -63,28 +32,33 @@ class Widths:
     def __init__(self, site: Site) -> None:
         """Look up the bounds."""
         self.bounds = {p.name: bounds_of(site, p) for p in PARAMETERS}
-        self.limits = {
-            p.name: tuple(np.log(np.maximum(b, 1e-12)) if p.log else b for b in self.bounds[p.name]) for p in PARAMETERS
-        }
+        self.limits = {p.name: _moving_bounds(p, *self.bounds[p.name]) for p in PARAMETERS}
         """Bounds in the form in which each moves."""
+        self.most = {p.name: float(np.log1p(p.step)) if p.log else p.step for p in PARAMETERS}
+        self.absent = {name for name, (_, high) in self.bounds.items() if not (high > 0.0).all()}
+        """Parameters that some components do not have: a hall without structure keeps none."""
 
-    def take_in(self, array: Array, name: str, at: Places, old: Array, new: Array) -> None:
-        """Take corrected values (M, at) of a parameter into its array (M, C); old, new: in the form in which it moves.
+    def move(
+        self, array: Array, name: str, at: Places, source: Places, parts: Parts, kernels: Kernels
+    ) -> tuple[Array, Array]:
+        """Move some components of a parameter (M, C) by their corrections, in place.
 
-        No member moves further than the parameter's step; the spread keeps its floor, values their bounds. `new` is
-        what was taken, but for rounding.
+        No member moves further than the parameter's step; the spread keeps its floor, values their bounds. Return the
+        mean step of each (at,) in the form in which it moves, and what one unit of it changes in what is predicted.
         """
-        p = BY_NAME[name]
-        most = np.log1p(p.step) if p.log else p.step
-        np.clip(new, old - most, old + most, out=new)
-        low, high = (limit[at] if len(limit) > 1 else limit for limit in self.limits[name])
-        np.clip(new, low, high, out=new)
-        inflate(new, p.floor * p.prior_sd)
-        there = self.bounds[p.name][1] > 0.0  # a hall without structure keeps none
-        back = np.exp(new) if p.log else np.clip(new, low, high)
-        if not there.all():
-            back = np.where(there[at] if len(there) > 1 else there, back, columns(array, at))
+        p, held = BY_NAME[name], columns(array, at)
+        old = np.log(np.maximum(held, 1e-12)) if p.log else held
+        least_sd, limits = p.floor * p.prior_sd, self.limits[name]
+        new, step, effect = kernels.sync_bounded(
+            old, at, source, parts, self.most[name], limits[0], limits[1], least_sd, quantiles(len(old))
+        )
+        low, high = self.bounds[name]
+        back = np.exp(new) if p.log else np.clip(new, *(b[at] if len(b) > 1 else b for b in (low, high)))
+        if name in self.absent:
+            there = high > 0.0
+            back = np.where(there[at] if len(there) > 1 else there, back, held)
         put(array, at, back)
+        return step, effect
 
     def forget(self, s: State, passed_ms: int, doubtful: dict[str, NDArray[np.bool_]]) -> None:
         """Widen every parameter's spread a little towards its prior one; faster where `doubtful` (C,) by name."""
@@ -123,3 +97,7 @@ def spread_of(array: Array, p: Parameter) -> Array:
 def moving(values: Array, p: Parameter) -> Array:
     """The form in which a parameter moves: its logarithm, or itself."""
     return np.log(np.maximum(values, 1e-12)) if p.log else values.copy()
+
+
+def _moving_bounds(p: Parameter, low: Array, high: Array) -> tuple[Array, Array]:
+    return moving(low, p), moving(high, p)

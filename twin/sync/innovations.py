@@ -8,9 +8,13 @@ correlation 0).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from twin.kernels import Kernels
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -19,6 +23,10 @@ MEMORY = 0.98
 JUMP_SIGMAS = 5.0
 SMALL = 1e-6  # relative errors of readings nearer to nothing count as whole
 Z80 = 1.2816  # 80 % of a normal distribution lie within so many standard deviations
+STATISTICS = (
+    "mean", "residual2", "persistence2", "expected2", "nis", "level", "relative", "persistence_relative", "inside",
+    "lag1",
+)  # fmt: skip
 
 
 @dataclass
@@ -45,43 +53,21 @@ class Following:
         """No innovation yet."""
         self.scaled = np.full_like(self.last, np.nan)
 
-    def note(self, at: Places, value: Array, difference: Array, expected: Array, known: NDArray[np.bool_]) -> None:
-        """Take one round of innovations of the sensors `at`, judged where they had spoken before (`known`).
+    def note(self, at: Places, value: Array, difference: Array, expected: Array, kernels: Kernels) -> None:
+        """Take one round of innovations of the sensors `at`, judged where they had spoken before.
 
         expected: variance of the difference. Persistence says nothing about a first reading, so the twin is not judged
         by it either. A single jump (a fault) counts for a bounded amount: only a divergence that lasts is the twin's.
         """
-        if known.any():
-            some, most = difference[known], expected[known]
-            squared = np.minimum(some**2, JUMP_SIGMAS**2 * most)
-            self.mean = _blend(self.n, self.mean, float(some.mean()))
-            self.residual2 = _blend(self.n, self.residual2, float(np.mean(squared)))
-            self.expected2 = _blend(self.n, self.expected2, float(np.mean(most)))
-            self.nis = _blend(self.n, self.nis, float(np.mean(squared / np.maximum(most, 1e-300))))
-            self._compare(value[known], some, self.last[at][known], most)
-            change = (value - self.last[at])[known]
-            self.persistence2 = _blend(self.n, self.persistence2, float(np.mean(change**2)))
-            self._correlate(at[known], some / np.sqrt(np.maximum(most, 1e-300)))
+        found = np.zeros(len(STATISTICS))
+        n, pairs = kernels.sync_statistics(at, value, difference, expected, self.last, self.scaled, found)
+        if n:
+            for name, new in zip(STATISTICS[:-1], found.tolist(), strict=False):
+                setattr(self, name, _blend(self.n, getattr(self, name), new))
             self.n += 1
-        self.last[at] = value
-
-    def _compare(self, value: Array, difference: Array, before: Array, expected: Array) -> None:
-        """Relative errors, and the share of readings inside the 80 % band that was stated."""
-        size = np.maximum(np.abs(value), SMALL)
-        self.level = _blend(self.n, self.level, float(value.mean()))
-        self.relative = _blend(self.n, self.relative, float(np.minimum(np.abs(difference) / size, 1.0).mean()))
-        changed = float(np.minimum(np.abs(value - before) / size, 1.0).mean())
-        self.persistence_relative = _blend(self.n, self.persistence_relative, changed)
-        self.inside = _blend(self.n, self.inside, float(np.mean(difference**2 <= Z80**2 * expected)))
-
-    def _correlate(self, at: Places, scaled: Array) -> None:
-        before = self.scaled[at]
-        both = np.isfinite(before)
-        if both.any():
-            product = float(np.mean(np.clip(scaled[both] * before[both], -(JUMP_SIGMAS**2), JUMP_SIGMAS**2)))
-            self.lag1 = _blend(self.pairs, self.lag1, product)
+        if pairs:
+            self.lag1 = _blend(self.pairs, self.lag1, float(found[-1]))
             self.pairs += 1
-        self.scaled[at] = scaled
 
     def row(self) -> dict[str, float | int | None]:
         """Return the statistics: root mean squares, mean, chi-square a reading, lag-1 correlation, rounds.

@@ -15,13 +15,16 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twin.sync.names import Key, Names
 from twin.telemetry.store import Batch
+
+if TYPE_CHECKING:
+    from twin.kernels import Kernels
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -94,16 +97,19 @@ class Past:
         self._noted_ms[key][moment.slot] = moment.time_ms
 
     def recall(self, key: Key, at: Ints, slot: Ints) -> Array:
-        """Return what was predicted of some sensors in their steps, (M, at) or (at,); of now if not noted then."""
-        slot = np.where(self._noted_ms[key][slot] == self.time_ms[slot], slot, self.moments[-1].slot)
-        if len(slot) and (slot == slot[0]).all():
-            return np.asarray(self.kept[key][slot[0]].take(at, axis=-1))
-        found = self.kept[key][slot[:, None], ..., at[:, None]][:, 0]
-        return np.ascontiguousarray(found.T)
+        """Return what was predicted of some sensors in their steps, the mean of the members (at,); of now if not noted.
 
-    def later(self, time_ms: Ints) -> NDArray[np.bool_]:
-        """Tell which slots (MOMENTS, n) hold the step of a reading or a later one."""
-        return np.asarray(self.time_ms[:, None] >= time_ms)
+        For channels of which the mean is all that is kept.
+        """
+        return np.asarray(self.kept[key][self._noted(key, slot), at])
+
+    def recall_members(self, key: Key, at: Ints, slot: Ints, kernels: Kernels) -> tuple[Array, Array, Array]:
+        """Return what members predicted of some sensors in their steps (M, at), its mean and variance (at,)."""
+        return kernels.sync_recall(self.kept[key], self._noted(key, slot), at)
+
+    def _noted(self, key: Key, slot: Ints) -> Ints:
+        """Where the predictions of these steps are, of now where they were not noted then."""
+        return np.where(self._noted_ms[key][slot] == self.time_ms[slot], slot, self.moments[-1].slot)
 
     def sort(self, batch: Batch, now_ms: int) -> list[Round]:
         """Return the readings to take in: first the oldest of each sensor, then the second oldest, and so on.

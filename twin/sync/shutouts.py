@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from plant.site import Site
 from twin.state import State
-from twin.sync.inflate import inflate
 from twin.sync.names import Key, Names
 from twin.sync.operators import Link, Operator
 from twin.sync.parameters import BY_NAME, bounds_of
 from twin.sync.sensorfaults import REASONS, Fault, Sensors
+from twin.sync.spread import inflate
 from twin.telemetry.store import Event
 
 Array = NDArray[np.float64]

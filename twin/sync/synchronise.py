@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 
 from plant.channels import channel as channel_of
 from plant.site import Site
+from twin.columns import Parts
 from twin.derived import Derived
 from twin.flows import stored_heat_kj
 from twin.state import State
 from twin.sync.asked import Asked, together
-from twin.sync.assimilate import Correction, Observed, columns, mean_of, put
+from twin.sync.assimilate import Correction, columns, mean_of, put
 from twin.sync.confirm import Confirm, unseen_frac
 from twin.sync.evidence import Board
 from twin.sync.firstheard import begin
 from twin.sync.flags import FLAGS, set_flags
-from twin.sync.inflate import Widths, moving
+from twin.sync.inflate import Widths
 from twin.sync.innovations import Following
 from twin.sync.lateness import Moment, Past, Round, Said
 from twin.sync.names import Key, Names
@@ -50,6 +51,10 @@ class Synchroniser:
         self.past, self.widths = Past(self.names), Widths(site)
         self.following = {o.key: Following(np.full(len(sensors[o.key]), np.nan)) for o in operators}
         self.group = {o.key: np.asarray(o.group(site), dtype=np.int64) for o in operators if o.group is not None}
+        self.whose = {o.key: np.asarray(o.share(site), dtype=np.int64) for o in operators if o.share is not None}
+        self.behind = {o.key: (*o.linked, *([Link(o.bias)] if o.bias else [])) for o in operators}
+        self.touches = {o.key: {link.array for link in (*o.own, *self.behind[o.key])} for o in operators}
+        self.each = np.arange(max(self.names.size.values()))
         self.board = Board(site, self.names)
         self.sensors = Sensors(self.names, self.board)
         self.shutouts = ShutOuts(site, self.names, self.sensors, self.operators)
@@ -121,25 +126,14 @@ class Synchroniser:
             return mean_of(predicted)
         return predicted + d.state.arrays[o.bias] if o.bias else predicted
 
-    def _expected(self, d: Derived, o: Operator, said: Said) -> Array:
-        """What the members expected of some sensors in their steps (M, at)."""
-        then = self.past.recall(o.key, said.at, said.slot)
-        if then.ndim == 2:
-            return then
-        now = columns(o.predict(d), said.at)
-        return np.asarray(now + (then - mean_of(now)))
-
     def _ask(self, d: Derived, o: Operator, said: Said) -> Asked:
         """Hold readings against what was expected of them at their time."""
-        if o.every_ms:
+        predicted = None
+        if self.past.kept[o.key].ndim == 2:
             mean = self.past.recall(o.key, said.at, said.slot)
             variance = (unseen_frac(d.state, o.key, said.at) * mean) ** 2
-            predicted = None
         else:
-            predicted = self._expected(d, o, said)
-            mean = mean_of(predicted)
-            deviation = predicted - mean
-            variance = np.einsum("mc,mc->c", deviation, deviation) / max(len(predicted) - 1, 1)
+            predicted, mean, variance = self.past.recall_members(o.key, said.at, said.slot, d.kernels)
         told = np.isfinite(mean)
         if not told.all():
             said, mean, variance = said.take(told), mean[told], variance[told]
@@ -204,21 +198,22 @@ class Synchroniser:
                 error_var = o.error_sd**2 + (o.error_frac * mean) ** 2
                 noise_var = np.full(len(at), o.noise_sd**2)
                 value = np.maximum(mean + excess[at], 0.0)
-                touched |= self._share(d.state, o, at, value, predicted, error_var)
+                touched |= self._share(d, o, at, value, predicted, error_var)
                 time_ms = np.full(len(at), moment.time_ms)
                 touched |= self._apply(d, o, time_ms, at, value, predicted, error_var, noise_var)
             kept[...], self._taken_ms[key] = False, moment.time_ms
         return touched
 
-    def _share(self, s: State, o: Operator, at: Places, value: Array, predicted: Array, error_var: Array) -> set[str]:
+    def _share(self, d: Derived, o: Operator, at: Places, value: Array, predicted: Array, error_var: Array) -> set[str]:
         """Move what several sensors have in common by the mean of theirs; what is predicted for each goes with it."""
         if o.share is None:
             return set()
-        of = np.asarray(o.share(self.site), dtype=np.int64)[at]
-        places, correction = together(predicted, value, error_var, np.zeros(len(at)), of)
+        group = self.whose[o.key][at]
+        places, of, correction = together(predicted, value, error_var, np.zeros(len(at)), group, d.kernels)
         for link in o.shared:
-            self._move(s, link.array, *self._behind(link, places, correction))
-        correction.take(np.searchsorted(places, of)).apply(predicted)
+            self._move(d, link.array, *self._behind(link, places), correction.parts)
+        everyone = self.each[: len(at)]
+        d.kernels.sync_own(predicted, everyone, of, correction.parts, np.zeros(len(at)))
         return {link.array for link in o.shared}
 
     def _apply(
@@ -227,82 +222,70 @@ class Synchroniser:
     ) -> set[str]:  # fmt: skip
         """Correct by one channel, only the components that spoke: slow channels take turns."""
         following = self.following[o.key]
-        known = np.isfinite(following.last[at])
+        first = at[~np.isfinite(following.last[at])]
         newest = self.past.is_newest(o.key, at, time_ms)
-        sensors = Correction.of(predicted, Observed(value, np.ones(len(at), dtype=bool), error_var, noise_var))
-        following.note(at, value, sensors.difference, sensors.variance + error_var + o.noise_sd**2, known)
+        correction = Correction(*d.kernels.sync_gain(predicted, value, error_var, noise_var))
+        expected = correction.variance + error_var + o.noise_sd**2
+        following.note(at, value, correction.difference, expected, d.kernels)
         if not (o.own or o.linked or o.bias):
             return set()
-        places, correction = at, sensors
+        places, of = at, self.each[: len(at)]
         if o.key in self.group:
-            places, correction = together(predicted, value, error_var, noise_var, self.group[o.key][at])
-        correction = correction._replace(noise_gain=_where(newest, correction.noise_gain, o.key in self.group))
-        touched = self._correct_arrays(d.state, o, places, correction, self.past.moments[-1].time_ms)
-        self._correct_past(o, time_ms, at, places, correction)
-        begin(d, o.key, at[~known])
+            group = self.group[o.key][at]
+            places, of, correction = together(predicted, value, error_var, noise_var, group, d.kernels)
+        elif not newest.all():  # the push of model noise belongs to the newest reading of a sensor alone
+            correction = correction._replace(noise_gain=np.where(newest, correction.noise_gain, 0.0))
+        touched = self._correct_arrays(d, o, places, correction, self.past.moments[-1].time_ms)
+        kept = self.past.kept[o.key]
+        if kept.ndim == 3:  # what was remembered of the same sensors goes together with what is believed now
+            push = correction.noise_gain * correction.difference if o.own else np.zeros(len(places))
+            d.kernels.sync_past(kept, self.past.time_ms, at, of, time_ms, correction.parts, push[of])
+        begin(d, o.key, first)
         return touched
 
-    def _correct_arrays(self, s: State, o: Operator, places: Places, correction: Correction, time_ms: int) -> set[str]:
+    def _correct_arrays(
+        self, d: Derived, o: Operator, places: Places, correction: Correction, time_ms: int
+    ) -> set[str]:
+        parts = correction.parts
         for link in o.own:
-            new = columns(s.arrays[link.array], places)
-            correction.apply(new)
-            correction.push(new, 1.0 if link.per_unit is None else link.per_unit(self.site)[places])
-            put(s.arrays[link.array], places, new)
+            push = correction.noise_gain * correction.difference
+            if link.per_unit is not None:
+                push = push * link.per_unit(self.site)[places]
+            d.kernels.sync_own(d.state.arrays[link.array], places, self.each[: len(places)], parts, push)
         moved: dict[str, Array] = {}
         pulled = np.zeros(len(places))
-        for link in (*o.linked, *([Link(o.bias)] if o.bias else [])):
-            at, behind = self._behind(link, places, correction)
+        for link in self.behind[o.key]:
+            at, source = self._behind(link, places)
             if not len(at):
                 continue
-            step, effect = self._move(s, link.array, at, behind)
+            step, effect = self._move(d, link.array, at, source, parts)
             if o.drift_k > 0.0 and link.via is None:
                 moved[link.array], pulled = step, pulled + step * effect
         if moved:
             self.shutouts.pulled(o, places, moved, pulled, time_ms)
-        return {link.array for link in (*o.own, *o.linked)} | ({o.bias} if o.bias else set())
+        return self.touches[o.key]
 
-    def _behind(self, link: Link, places: Places, correction: Correction) -> tuple[Places, Correction]:
-        """The components of a linked array, and for each the correction of the sensor behind it."""
+    def _behind(self, link: Link, places: Places) -> tuple[Places, Places]:
+        """The components of a linked array, and for each the place of the reading behind it."""
         if link.via is None:
-            return places, correction
-        via = np.asarray(link.via(self.site))
+            return places, self.each[: len(places)]
+        via = np.asarray(link.via(self.site), dtype=np.int64)
         where = np.full(int(max(via.max(initial=0), places.max())) + 1, -1)
         where[places] = np.arange(len(places))
         at = np.flatnonzero(where[via] >= 0)
-        return at, correction.take(where[via[at]])
+        return at, where[via[at]]
 
-    def _move(self, s: State, name: str, at: Places, correction: Correction) -> tuple[Array, Array]:
+    def _move(self, d: Derived, name: str, at: Places, source: Places, parts: Parts) -> tuple[Array, Array]:
         """Move a parameter (or a quantity that is linked to another) of some components.
 
         Return its mean step (at,), and what one unit of it changes in what is predicted.
         """
-        array = s.arrays[name]
-        p = BY_NAME.get(name)
-        old = columns(array, at) if p is None else moving(columns(array, at), p)
-        new = old.copy()
-        effect = correction.apply(new, doubtful=True)
-        if p is None:
-            put(array, at, new)
-        else:
-            self.widths.take_in(array, name, at, old, new)
-        return mean_of(new) - mean_of(old), effect
-
-    def _correct_past(self, o: Operator, time_ms: Places, at: Places, places: Places, correction: Correction) -> None:
-        """Correct what was remembered of the same sensors, as it goes together with what is believed now."""
-        if len(places) != len(at) or o.key in self.group:
-            where = np.full(int(places.max()) + 1, -1)
-            where[places] = np.arange(len(places))
-            correction = correction.take(where[self.group[o.key][at]])
-        kept = self.past.kept[o.key]
-        if kept.ndim < 3:
-            return
-        whole = len(at) == kept.shape[2]
-        new = kept if whole else kept[:, :, at]
-        correction.apply(new)
-        if o.own:
-            new += (self.past.later(time_ms) * (correction.noise_gain * correction.difference))[:, None, :]
-        if not whole:
-            kept[:, :, at] = new
+        array = d.state.arrays[name]
+        if name in BY_NAME:
+            return self.widths.move(array, name, at, source, parts, d.kernels)
+        new, step, effect = d.kernels.sync_linked(columns(array, at), source, parts)
+        put(array, at, new)
+        return step, effect
 
     def _forget(self, s: State, now_ms: int) -> None:
         """Once a minute parameters become a little less certain, much less where a sensor is shut out."""
@@ -341,8 +324,3 @@ class Synchroniser:
 
 
 _OF_POWER = {"node_power_scale", "rack_idle_scale", "rack_bend_scale", "rack_psu_loss_scale"}
-
-
-def _where(newest: NDArray[np.bool_], gain: Array, grouped: bool) -> Array:
-    """The push of model noise belongs to the newest reading of a sensor alone."""
-    return gain if grouped or newest.all() else np.where(newest, gain, 0.0)
