@@ -22,7 +22,7 @@ except ImportError:  # a plain interpreter can still collect what needs no Hypot
     pass
 else:
     # Same examples on every machine and no deadline, which a busy machine would break. `house`, the default run, takes
-    # the first third of them, for time; `make test-all` takes `full`, all of them; `explore` looks for new ones.
+    # a third as many as `full`, which is for `make test-all`; `explore` looks for new ones.
     settings.register_profile("house", deadline=None, max_examples=30, derandomize=True, print_blob=True)
     settings.register_profile("full", deadline=None, derandomize=True, print_blob=True)
     settings.register_profile("explore", deadline=None, max_examples=1000, print_blob=True)

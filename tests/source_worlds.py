@@ -7,6 +7,7 @@ files), `end`. `remembers`: samples have times of their own and are told once; e
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,7 +140,12 @@ class PrometheusWorld:
             self.gauge.labels(name).set(value)
 
     def go(self) -> None:
-        self.server.shutdown()
+        # the server looks half a second apart whether it has to end, and whenever somebody knocks
+        end = threading.Thread(target=self.server.shutdown)
+        end.start()
+        while end.is_alive():
+            socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
+            end.join(0.02)
         self.server.server_close()
         self.thread.join(5)
 

@@ -46,14 +46,6 @@ LIFE_MS = 600_000
 # --- help -------------------------------------------------------------------------------------
 
 
-def help_of(args: list[str]) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "cli", *args, "-h"], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def all_helps() -> dict[str, str]:
     """Verb -> its help, from one process: the whole page in well under a second."""
     code = (
@@ -110,13 +102,10 @@ def test_every_number_shows_its_default_or_must_be_given(helps, verb):
             assert "default:" in line or "required" in line, line
 
 
-def test_both_help_flags_say_the_same():
-    assert (
-        help_of([])
-        == subprocess.run(
-            [sys.executable, "-m", "cli", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60
-        ).stdout
-    )
+def test_both_help_flags_say_the_same(helps):
+    done = subprocess.run([sys.executable, "-m", "cli", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == helps[""]
 
 
 def test_the_list_of_verbs_here_is_the_list_of_the_program():
@@ -634,15 +623,15 @@ def test_pause_takes_less_than_a_second_and_needs_no_database(tmp_path):
     (tmp_path / "telemetry.sqlite").write_bytes(b"ruined")
     env = {**os.environ, "FORETWIN_HOME": str(tmp_path)}
     command = [sys.executable, "-m", "cli", "pause", "--reason", "smoke", "--json"]
-    walls_s = []
-    for _ in range(3):
+    took_s, tries = float("inf"), 0
+    while took_s >= 1.0 and tries < 3:  # the best of three; one that is quick enough is enough
         (tmp_path / "pause").unlink(missing_ok=True)
         began_s = time.perf_counter()
         done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
-        walls_s.append(time.perf_counter() - began_s)
+        took_s, tries = time.perf_counter() - began_s, tries + 1
         assert done.returncode == 0, done.stderr
         assert "smoke" in (tmp_path / "pause").read_text()
-    assert min(walls_s) < 1.0
+    assert took_s < 1.0
     assert json.loads(done.stdout)["results"]["ok"]
 
 

@@ -381,7 +381,7 @@ def run_suite(folder: Path, shared: bool, refuse: bool) -> str:
     if shared:
         (folder / "shared" / "data").mkdir(parents=True)
     env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "FORETWIN_NO_SKIPS"))}
-    env |= {"FORETWIN_NO_SKIPS": "1"} if refuse else {}
+    env |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | ({"FORETWIN_NO_SKIPS": "1"} if refuse else {})
     command = [
         sys.executable,
         "-m",

@@ -290,9 +290,10 @@ def test_help_answers_within_half_a_second():
     assert "cli" in MODULES, "cli.py, the front door of the command, is missing"
     code = "import sys; from cli import main; sys.argv = ['foretwin', '-h']; main()"
     best_s, best_cpu_s, tries = float("inf"), float("inf"), 0
-    # Best of three; a machine that is busy with other work gets a few more, and is judged by the time it did work.
+    # Best of three; a machine that is busy with other work gets a few more, and is judged by the time it did work. One
+    # that is quick enough is enough.
     busy = os.getloadavg()[0] > (os.cpu_count() or 1) / 2
-    while tries < 3 or (best_s >= 0.5 and tries < 6 and busy):
+    while best_s >= 0.5 and tries < (6 if busy else 3):
         began_s, before = time.perf_counter(), os.times()
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
         after, tries = os.times(), tries + 1

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from predict.features import INPUTS, MOMENT
 from predict.histories import History, from_batch, from_store, samples
 from predict.registry import CARD, WEIGHTS, load, newest, save
 from predict.survival import HORIZONS_S, fail_prob
-from predict.train import TrainSettings, hazards_of, natural_weight, train, write
+from predict.train import Trained, TrainSettings, hazards_of, natural_weight, train, write
 from twin.telemetry.memory_store import MemoryStore
 from twin.telemetry.store import Batch
 
@@ -40,6 +41,40 @@ def stored(tmp_path):
     return save(tmp_path, weights() | {"calibration": np.array([[1.0, 0.0], [1.0, 0.0]])}, card)
 
 
+TOLD = Path(__file__).parent / "data" / "hazards_of_torch.json"
+
+
+def example() -> tuple[dict[str, np.ndarray], tuple[np.ndarray, ...]]:
+    """Weights and five windows; what torch makes of them stands in TOLD (written by running this file)."""
+    rng = np.random.default_rng(1)
+    window, moment = rng.standard_normal((30, 5, INPUTS)), rng.standard_normal((5, MOMENT))
+    return weights(kinds=3), (window, rng.integers(0, 3, 5), moment)
+
+
+def by_torch() -> np.ndarray:
+    torch = pytest.importorskip("torch")
+    from predict.model import HazardNet
+
+    arrays, inputs = example()
+    net = HazardNet(INPUTS, MOMENT, 3, len(HORIZONS_S), hidden=8, embed=3).to(torch.float64)
+    net.load_state_dict({name: torch.as_tensor(value) for name, value in arrays.items()})
+    with torch.no_grad():
+        return torch.sigmoid(net(*(torch.as_tensor(x) for x in inputs))).numpy()
+
+
+@pytest.mark.parametrize(("dtype", "within"), [(np.float64, 1e-9), (np.float32, 1e-6)])
+def test_numpy_gives_what_torch_gave(dtype, within):
+    arrays, (window, kind, moment) = example()
+    found = sigmoid(Encoder(arrays, dtype).logits(window.astype(dtype), kind, moment.astype(dtype)))
+    assert np.abs(found - json.loads(TOLD.read_text())).max() < within
+
+
+@pytest.mark.slow
+def test_torch_still_gives_what_it_gave():
+    assert by_torch() == pytest.approx(np.array(json.loads(TOLD.read_text())), abs=1e-12)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_numpy_gives_what_torch_gives(dtype):
     torch = pytest.importorskip("torch")
@@ -232,6 +267,12 @@ def test_failing_windows_weigh_what_they_weigh_in_nature(histories):
     assert share / quiet == pytest.approx(BASE_RATES["loop"].mean_per_h * hours / 3, rel=1e-6)
 
 
+def written(trained: Trained, folder: Path) -> dict:
+    folder = write(trained, folder, command="c", seed=0, site="plain", trained_at="2026-01-01T00:00:00Z")
+    return load(folder).card
+
+
+@pytest.mark.slow
 def test_training_learns_a_plain_precursor_and_writes_a_card_that_says_simulated(histories, tmp_path):
     pytest.importorskip("torch")
     trained = train(histories, TrainSettings(hidden=8, epochs=20, batch=64, rate=0.02))
@@ -240,13 +281,22 @@ def test_training_learns_a_plain_precursor_and_writes_a_card_that_says_simulated
     p = fail_prob(hazards_of(trained.arrays, cut, table))[:, HORIZONS_S.index(3600)]
     soon = np.isfinite(cut.event_s) & (cut.event_s < 900)
     assert np.median(p[soon]) > 100 * np.median(p[np.isnan(cut.event_s)])
-    folder = write(trained, tmp_path, command="c", seed=0, site="plain", trained_at="2026-01-01T00:00:00Z")
-    model = load(folder)
-    assert model.card["simulated"] is True
-    assert model.card["data"] == "emulated"
-    assert model.card["counts"]["failures"] == {"loop": 3}
+    card = written(trained, tmp_path)
+    assert card["simulated"] is True
+    assert card["data"] == "emulated"
+    assert card["counts"]["failures"] == {"loop": 3}
+
+
+def test_the_card_of_what_was_trained_says_simulated(tmp_path):
+    arrays = weights(kinds=1) | {"calibration": np.array([[1.0, 0.0]])}
+    card = written(Trained(arrays, {"failures": {"loop": 3}}), tmp_path)
+    assert (card["simulated"], card["data"], card["kinds"]) == (True, "emulated", ["loop"])
 
 
 def test_histories_without_a_failure_cannot_train():
     with pytest.raises(ModelNotTrained, match="no failure"):
         train([History("loop", "l", np.array([0]), np.zeros((1, 4)), None, 1)])
+
+
+if __name__ == "__main__":
+    TOLD.write_text(json.dumps(by_torch().tolist()) + "\n")

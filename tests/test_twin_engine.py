@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twin_stories import MINUTE_MS, T0_MS, apply_plan, crisis, tiny
@@ -46,7 +47,7 @@ def whole(case: tuple[int, str]) -> str:
 
 
 instants = st.one_of(st.sampled_from(BUSY_MS), st.integers(0, 3_600_000)).map(lambda ms: T0_MS + ms)
-quick = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=examples(12), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.mark.parametrize("case", FAST_CASES)
@@ -136,7 +137,7 @@ def test_a_run_is_half_open() -> None:
     assert not s.unit_running[0, 0]
 
 
-@pytest.mark.parametrize("members", (1, 4))
+@pytest.mark.parametrize("members", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_energy_balance_closes_on_every_step(members: int) -> None:
     s = start(members)
     plenum = SITE.hall_plenum_kj_per_k

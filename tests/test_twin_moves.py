@@ -56,7 +56,9 @@ def landed_s(s: State, job: int = 0, limit_s: int = 900) -> float:
     raise AssertionError("the job does not land")
 
 
-@pytest.mark.parametrize("dirty", [0.3, 0.7, pytest.param(0.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "dirty", [0.7, pytest.param(0.3, marks=pytest.mark.slow), pytest.param(0.0, marks=pytest.mark.slow)]
+)
 def test_a_pre_copy_in_the_twin_is_the_closed_form_within_2_percent(dirty):
     size_s = 60.0
     s = ordered(table(1, size_s, dirty), "pre_copy")
