@@ -33,9 +33,15 @@ class Room:
         self.predicted = 20.0 + rng.standard_normal((members, self.n))
         self.noise_var = np.where(rng.random(self.n) < 0.3, 0.0, rng.random(self.n))
         self.told = 20.0 + 2.0 * rng.standard_normal(self.n), 0.01 + rng.random(self.n), self.noise_var
-        self.array = 20.0 + rng.standard_normal((members, SENSORS)) * rng.choice([0.0, 1e-9, 1.0], SENSORS)
+        self.array = 20.0 + rng.standard_normal((members, SENSORS)) * rng.choice([0.0, 0.05, 1.0], SENSORS)
         self.kept = 20.0 + rng.standard_normal((SLOTS, members, SENSORS))
-        self.parts = PLAIN.sync_gain(self.predicted, *self.told)
+        self.parts = self.gain(PLAIN)
+
+    def gain(self, form: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Deviations and table of the correction."""
+        deviation, table = np.zeros_like(self.predicted), np.zeros((5, self.n))
+        form.sync_gain(self.predicted, *self.told, deviation, table)
+        return deviation, table
 
 
 def same(plain: Any, fast: Any) -> None:
@@ -43,15 +49,27 @@ def same(plain: Any, fast: Any) -> None:
         np.testing.assert_allclose(other, one, rtol=1e-12, atol=1e-12)
 
 
+def both(act: Any, *arrays: np.ndarray) -> list[list[np.ndarray]]:
+    """What act(form, copies of the arrays) leaves in them, with either form, held against each other."""
+    left = []
+    for form in (PLAIN, FAST):
+        left.append([array.copy() for array in arrays])
+        act(form, *left[-1])
+    same(*left)
+    return left
+
+
 @seeds
 @several
 def test_gains_groups_and_memories_are_the_same(seed: int, members: int) -> None:
     room = Room(seed, members)
-    same(room.parts, FAST.sync_gain(room.predicted, *room.told))
+    same(room.parts, room.gain(FAST))
     slot = room.rng.integers(0, SLOTS, room.n)
-    same(PLAIN.sync_recall(room.kept, slot, room.at), FAST.sync_recall(room.kept, slot, room.at))
-    groups = PLAIN.sync_groups(room.predicted, room.source, SENSORS)
-    assert np.array_equal(groups, FAST.sync_groups(room.predicted, room.source, SENSORS))
+    empty = np.full_like(room.predicted, np.nan), np.full((2, room.n), np.nan)
+    both(lambda form, *out: form.sync_recall(room.kept, slot, room.at, *out), *empty)
+    sums = np.full((members, SENSORS), np.nan)
+    plain, fast = both(lambda form, out: form.sync_groups(room.predicted, room.source, out), sums)
+    assert np.array_equal(plain[0], fast[0])
 
 
 @seeds
@@ -59,17 +77,13 @@ def test_gains_groups_and_memories_are_the_same(seed: int, members: int) -> None
 def test_quantities_move_the_same(seed: int, members: int) -> None:
     room = Room(seed, members)
     push = room.rng.standard_normal(room.n)
-    plain, fast = room.array.copy(), room.array.copy()
-    PLAIN.sync_own(plain, room.at, room.source, room.parts, push)
-    FAST.sync_own(fast, room.at, room.source, room.parts, push)
-    same([plain], [fast])
-    old = room.array[:, room.at].copy()
-    same(PLAIN.sync_linked(old, room.source, room.parts), FAST.sync_linked(old, room.source, room.parts))
-    said_ms, kept_ms = room.rng.integers(0, 3, room.n), room.rng.integers(0, 3, SLOTS)
-    plain, fast = room.kept.copy(), room.kept.copy()
-    PLAIN.sync_past(plain, kept_ms, room.at, room.source, said_ms, room.parts, push)
-    FAST.sync_past(fast, kept_ms, room.at, room.source, said_ms, room.parts, push)
-    same([plain], [fast])
+    both(lambda form, array: form.sync_own(array, room.at, room.source, *room.parts, push), room.array)
+    old, empty = room.array[:, room.at].copy(), np.full((2, room.n), np.nan)
+    both(lambda form, new, moved: form.sync_linked(old, room.source, *room.parts, new, moved), old, empty)
+    said_ms, kept_ms = room.rng.integers(0, 3, room.n), room.rng.integers(-1, 3, SLOTS)
+    told = (kept_ms, room.at, room.source, said_ms, *room.parts, push)
+    left, _ = both(lambda form, kept: form.sync_past(kept, *told), room.kept)
+    assert np.array_equal(left[0][kept_ms < 0], room.kept[kept_ms < 0])
 
 
 @seeds
@@ -79,25 +93,34 @@ def test_parameters_keep_the_same_steps_bounds_and_spreads(seed: int, members: i
     size = SENSORS if seed % 2 else 1
     low, high = np.full(size, 18.5), np.full(size, 21.5)
     old = np.clip(room.array[:, room.at], 18.5, 21.5)
-    told = (old, room.at, room.source, room.parts, 0.3, low, high, 0.2, quantiles(members))
-    plain, fast = PLAIN.sync_bounded(*told), FAST.sync_bounded(*told)
-    same(plain, fast)
-    assert members == 1 or (fast[0].std(axis=0) >= 0.2 - 1e-12).all()
+    told = (old, room.at, room.source, *room.parts, 0.3, low, high, 0.2, quantiles(members))
+    left, _ = both(lambda form, new, moved: form.sync_bounded(*told, new, moved), old, np.zeros((2, room.n)))
+    assert members == 1 or (left[0].std(axis=0) >= 0.2 - 1e-12).all()
+
+
+@seeds
+@several
+def test_parameters_are_forgotten_the_same(seed: int, members: int) -> None:
+    room = Room(seed, members)
+    grows = room.rng.random(SENSORS if seed % 2 else 1)
+    both(lambda form, values: form.sync_forget(values, grows, 0.9), room.array)
+    for prior_var, relative in ((0.9, False), (0.002, True), (1e-30, False)):
+        told = (room.array, prior_var, relative)
+        assert PLAIN.sync_narrow(*told) == FAST.sync_narrow(*told)
 
 
 @seeds
 @several
 def test_statistics_are_the_same(seed: int, members: int) -> None:
     room = Room(seed, members)
-    found = []
-    for form in (PLAIN, FAST):
-        last = np.where(np.arange(SENSORS) % 3 == seed % 3, np.nan, 20.0)
-        scaled = np.where(np.arange(SENSORS) % 2 == seed % 2, np.nan, 0.5)
-        out = np.zeros(len(STATISTICS))
-        value, difference, expected = room.told[0], room.predicted[0] - 20.0, room.told[1]
-        counts = form.sync_statistics(room.at, value, difference, expected, last, scaled, out)
-        found.append((np.array(counts), out, last, scaled))
-    same(*found)
+    last = np.where(np.arange(SENSORS) % 3 == seed % 3, np.nan, 20.0)
+    scaled = np.where(np.arange(SENSORS) % 2 == seed % 2, np.nan, 0.5)
+    told = (room.at, room.told[0], room.predicted[0] - 20.0, room.told[1])
+
+    def act(form: Any, counts: np.ndarray, *arrays: np.ndarray) -> None:
+        counts[...] = form.sync_statistics(*told, *arrays)
+
+    both(act, np.zeros(2), last, scaled, np.zeros(len(STATISTICS)))
 
 
 def test_ten_minutes_of_readings_is_taken_in_alike_by_both_forms() -> None:

@@ -10,8 +10,30 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
-Parts = tuple[Floats, Floats, Floats, Floats, Floats, Floats]
-"""A correction by readings (`twin.sync.assimilate.Correction`) as plain arrays: deviations (M, n), the rest (n,)."""
+
+
+class Parts(NamedTuple):
+    """A correction by readings as plain arrays: what follows from predictions (M, n) and what was read."""
+
+    deviation: Floats
+    """Of members from their mean (M, n)."""
+    table: Floats
+    """(5, n): difference of means, variance, variance of all, by how much deviations shrink, push of model noise."""
+
+    @property
+    def difference(self) -> Floats:
+        """What was read less what was predicted (n,)."""
+        return np.asarray(self.table[0])
+
+    @property
+    def variance(self) -> Floats:
+        """Of the members (n,)."""
+        return np.asarray(self.table[1])
+
+    @property
+    def push(self) -> Floats:
+        """What the model noise adds to the quantity itself (n,)."""
+        return np.asarray(self.table[4])
 
 
 class RackOut(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast
 
 from plant.errors import SnapshotMismatch
 from plant.thermal import RackStep
-from twin.columns import Flags, Floats, GpuColumns, GpuOut, Ints, JobColumns, LoopColumns, Parts, RackOut
+from twin.columns import Flags, Floats, GpuColumns, GpuOut, Ints, JobColumns, LoopColumns, RackOut
 
 BACKENDS = ("numpy", "numba")
 DEFAULT = "numba"
@@ -174,33 +174,40 @@ class Kernels(Protocol):
         """Count in place how long loops asked for a chiller more or fewer; tell whether any is due (up, down)."""
         ...
 
-    def sync_gain(self, predicted: Floats, value: Floats, error_var: Floats, noise_var: Floats) -> Parts:
-        """Return the parts of the correction that follows from predictions (M, n) and what was read (n,)."""
+    def sync_gain(
+        self, predicted: Floats, value: Floats, error_var: Floats, noise_var: Floats, deviation_out: Floats,
+        table_out: Floats,
+    ) -> None:
+        """Find the correction (`twin.columns.Parts`) that follows from predictions (M, n) and what was read (n,)."""
         ...
 
-    def sync_recall(self, kept: Floats, slot: Ints, at: Ints) -> tuple[Floats, Floats, Floats]:
-        """Return what was kept (K, M, S) of some sensors in their slots, (M, n), its mean and its variance (n,)."""
+    def sync_recall(self, kept: Floats, slot: Ints, at: Ints, predicted_out: Floats, moments_out: Floats) -> None:
+        """Find what was kept (K, M, S) of some sensors in their slots, (M, n), its mean and variance (2, n)."""
         ...
 
-    def sync_groups(self, values: Floats, of: Ints, count: int) -> Floats:
-        """Return the sums of columns (M, n) by group, (M, count)."""
+    def sync_groups(self, values: Floats, of: Ints, sums_out: Floats) -> None:
+        """Add up columns (M, n) by group, (M, groups)."""
         ...
 
-    def sync_own(self, array: Floats, at: Ints, source: Ints, parts: Parts, push: Floats) -> None:
+    def sync_own(
+        self, array: Floats, at: Ints, source: Ints, deviation: Floats, table: Floats, push: Floats
+    ) -> None:
         """Move components `at` of an observed quantity (M, C) in place; push (n,): what the model noise adds.
 
         source: the reading behind each component, here and below.
         """
         ...
 
-    def sync_linked(self, old: Floats, source: Ints, parts: Parts) -> tuple[Floats, Floats, Floats]:
-        """Return a quantity (M, n) moved as far as its correlation is no chance, its mean step and effect (n,)."""
+    def sync_linked(
+        self, old: Floats, source: Ints, deviation: Floats, table: Floats, new_out: Floats, moved_out: Floats
+    ) -> None:
+        """Move a quantity (M, n) as far as its correlation is no chance; moved_out (2, n): mean step and effect."""
         ...
 
     def sync_bounded(
-        self, old: Floats, at: Ints, source: Ints, parts: Parts, most: float, low: Floats, high: Floats,
-        least_sd: float, quantiles: Floats,
-    ) -> tuple[Floats, Floats, Floats]:
+        self, old: Floats, at: Ints, source: Ints, deviation: Floats, table: Floats, most: float, low: Floats,
+        high: Floats, least_sd: float, quantiles: Floats, new_out: Floats, moved_out: Floats,
+    ) -> None:
         """Do the same for a parameter: no member moves by more than `most`; bounds (C,) or (1,), a least spread hold.
 
         quantiles: how members that have become equal are spread anew (M,).
@@ -208,9 +215,21 @@ class Kernels(Protocol):
         ...
 
     def sync_past(
-        self, kept: Floats, kept_ms: Ints, at: Ints, source: Ints, said_ms: Ints, parts: Parts, push: Floats,
+        self, kept: Floats, kept_ms: Ints, at: Ints, source: Ints, said_ms: Ints, deviation: Floats, table: Floats,
+        push: Floats,
     ) -> None:
-        """Move what was remembered (K, M, S) of some sensors; push (n,) counts from the step of each reading on."""
+        """Move what was remembered (K, M, S) of some sensors; push (n,) counts from the step of each reading on.
+
+        kept_ms (K,): below 0 where nothing is.
+        """
+        ...
+
+    def sync_narrow(self, array: Floats, prior_var: float, relative: bool) -> bool:
+        """Tell whether any component of a parameter (M, C) lies closer together than at first."""
+        ...
+
+    def sync_forget(self, values: Floats, grows: Floats, prior_var: float) -> None:
+        """Widen parameters (M, C) towards their prior variance in place, by shares of it (C,) or (1,)."""
         ...
 
     def sync_statistics(

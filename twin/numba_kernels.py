@@ -25,9 +25,11 @@ from twin.numba_nodes import watch_racks as watch_racks
 from twin.numba_racks import rack_air as rack_air
 from twin.numba_racks import rack_coefficients as rack_coefficients
 from twin.numba_sync import sync_bounded as sync_bounded
+from twin.numba_sync import sync_forget as sync_forget
 from twin.numba_sync import sync_gain as sync_gain
 from twin.numba_sync import sync_groups as sync_groups
 from twin.numba_sync import sync_linked as sync_linked
+from twin.numba_sync import sync_narrow as sync_narrow
 from twin.numba_sync import sync_own as sync_own
 from twin.numba_sync import sync_past as sync_past
 from twin.numba_sync import sync_recall as sync_recall

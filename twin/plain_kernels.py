@@ -22,9 +22,11 @@ from twin.plain_nodes import watch_racks as watch_racks
 from twin.plain_racks import rack_air as rack_air
 from twin.plain_racks import rack_coefficients as rack_coefficients
 from twin.plain_sync import sync_bounded as sync_bounded
+from twin.plain_sync import sync_forget as sync_forget
 from twin.plain_sync import sync_gain as sync_gain
 from twin.plain_sync import sync_groups as sync_groups
 from twin.plain_sync import sync_linked as sync_linked
+from twin.plain_sync import sync_narrow as sync_narrow
 from twin.plain_sync import sync_own as sync_own
 from twin.plain_sync import sync_past as sync_past
 from twin.plain_sync import sync_recall as sync_recall

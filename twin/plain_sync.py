@@ -9,70 +9,103 @@ from typing import Any
 
 import numpy as np
 
-from twin.columns import Floats, Ints, Parts
-from twin.sync.assimilate import Correction, Observed, mean_of
+from twin.columns import Floats, Ints
+from twin.sync.assimilate import TINY, Correction, Observed, mean_of
 from twin.sync.innovations import JUMP_SIGMAS, SMALL, STATISTICS, Z80
-from twin.sync.spread import inflate
+from twin.sync.spread import FLAT_FRAC, inflate
 
 
-def sync_gain(predicted: Floats, value: Floats, error_var: Floats, noise_var: Floats) -> Parts:
-    """Return the parts of the correction that follows from predictions (M, n) and what was read (n,)."""
-    there = np.ones(len(value), dtype=bool)
-    return Correction.of(predicted, Observed(value, there, error_var, noise_var)).parts
+def sync_gain(
+    predicted: Floats, value: Floats, error_var: Floats, noise_var: Floats, deviation_out: Floats, table_out: Floats
+) -> None:
+    """Find the correction that follows from predictions (M, n) and what was read (n,)."""
+    c = Correction.of(predicted, Observed(value, np.ones(len(value), dtype=bool), error_var, noise_var))
+    deviation_out[...] = c.deviation
+    table_out[...] = c.difference, c.variance, c.total, c.shrink, c.noise_gain * c.difference
 
 
-def sync_recall(kept: Floats, slot: Ints, at: Ints) -> tuple[Floats, Floats, Floats]:
-    """Return what was kept (K, M, S) of some sensors in their slots, (M, n), its mean and its variance (n,)."""
-    predicted = np.ascontiguousarray(kept[slot, :, at].T)
-    mean = mean_of(predicted)
-    deviation = predicted - mean
-    return predicted, mean, np.einsum("mc,mc->c", deviation, deviation) / max(len(predicted) - 1, 1)
+def sync_recall(kept: Floats, slot: Ints, at: Ints, predicted_out: Floats, moments_out: Floats) -> None:
+    """Find what was kept (K, M, S) of some sensors in their slots, (M, n), its mean and its variance (2, n)."""
+    predicted_out[...] = kept[slot, :, at].T
+    mean = mean_of(predicted_out)
+    deviation = predicted_out - mean
+    moments_out[...] = mean, np.einsum("mc,mc->c", deviation, deviation) / max(len(deviation) - 1, 1)
 
 
-def sync_groups(values: Floats, of: Ints, count: int) -> Floats:
-    """Return the sums of columns (M, n) by group, (M, count)."""
-    return np.stack([np.bincount(of, row, count) for row in values])
+def sync_groups(values: Floats, of: Ints, sums_out: Floats) -> None:
+    """Add up columns (M, n) by group, (M, groups)."""
+    sums_out[...] = [np.bincount(of, row, sums_out.shape[1]) for row in values]
 
 
-def _correction(parts: Parts, source: Ints) -> Correction:
-    return Correction(*parts).take(source)
+def _correction(source: Ints, deviation: Floats, table: Floats) -> Correction:
+    difference, variance, total, shrink, _ = table
+    return Correction(deviation, difference, variance, total, shrink, np.zeros_like(total)).take(source)
 
 
-def sync_own(array: Floats, at: Ints, source: Ints, parts: Parts, push: Floats) -> None:
+def sync_own(array: Floats, at: Ints, source: Ints, deviation: Floats, table: Floats, push: Floats) -> None:
     """Move some components of an observed quantity (M, C) in place; push (n,): what the model noise adds."""
     new = array.take(at, axis=1)
-    _correction(parts, source).apply(new)
+    _correction(source, deviation, table).apply(new)
     array[:, at] = new + push
 
 
-def sync_linked(old: Floats, source: Ints, parts: Parts) -> tuple[Floats, Floats, Floats]:
-    """Return a quantity (M, n) moved as far as its correlation stands out of chance, its mean step, its effect (n,)."""
-    new = old.copy()
-    effect = _correction(parts, source).apply(new, doubtful=True)
-    return new, mean_of(new) - mean_of(old), effect
+def sync_linked(
+    old: Floats, source: Ints, deviation: Floats, table: Floats, new_out: Floats, moved_out: Floats
+) -> None:
+    """Move a quantity (M, n) as far as its correlation stands out of chance; moved_out (2, n): mean step, effect."""
+    new_out[...] = old
+    effect = _correction(source, deviation, table).apply(new_out, doubtful=True)
+    moved_out[...] = mean_of(new_out) - mean_of(old), effect
 
 
 def sync_bounded(
-    old: Floats, at: Ints, source: Ints, parts: Parts, most: float, low: Floats, high: Floats, least_sd: float,
-    quantiles: Floats,
-) -> tuple[Floats, Floats, Floats]:  # fmt: skip
+    old: Floats, at: Ints, source: Ints, deviation: Floats, table: Floats, most: float, low: Floats, high: Floats,
+    least_sd: float, quantiles: Floats, new_out: Floats, moved_out: Floats,
+) -> None:  # fmt: skip
     """Do the same for a parameter: no member moves by more than `most`, bounds (C,) or (1,) hold, a least spread too.
 
     quantiles: how members that have become equal are spread anew (M,).
     """
-    new = old.copy()
-    effect = _correction(parts, source).apply(new, doubtful=True)
-    np.clip(new, old - most, old + most, out=new)
-    np.clip(new, low[at] if len(low) > 1 else low, high[at] if len(high) > 1 else high, out=new)
-    inflate(new, least_sd)
-    return new, mean_of(new) - mean_of(old), effect
+    sync_linked(old, source, deviation, table, new_out, moved_out)
+    np.clip(new_out, old - most, old + most, out=new_out)
+    np.clip(new_out, *(limit[at] if len(limit) > 1 else limit for limit in (low, high)), out=new_out)
+    inflate(new_out, least_sd)
+    moved_out[0] = mean_of(new_out) - mean_of(old)
 
 
-def sync_past(kept: Floats, kept_ms: Ints, at: Ints, source: Ints, said_ms: Ints, parts: Parts, push: Floats) -> None:
-    """Move what was remembered (K, M, S) of some sensors; push (n,) counts from the step of each reading on."""
-    new = kept[:, :, at]
-    _correction(parts, source).apply(new)
-    kept[:, :, at] = new + ((kept_ms[:, None] >= said_ms) * push)[:, None, :]
+def sync_past(
+    kept: Floats, kept_ms: Ints, at: Ints, source: Ints, said_ms: Ints, deviation: Floats, table: Floats, push: Floats
+) -> None:
+    """Move what was remembered (K, M, S) of some sensors; push (n,) counts from the step of each reading on.
+
+    kept_ms (K,): below 0 where nothing is.
+    """
+    slots = np.flatnonzero(kept_ms >= 0)[:, None, None]
+    every = np.arange(kept.shape[1])[:, None]
+    new = kept[slots, every, at]
+    _correction(source, deviation, table).apply(new)
+    kept[slots, every, at] = new + ((kept_ms[slots[:, :, 0]] >= said_ms) * push)[:, None, :]
+
+
+def sync_narrow(array: Floats, prior_var: float, relative: bool) -> bool:
+    """Tell whether any component of a parameter (M, C) lies closer together than at first; relative: to its mean."""
+    mean = mean_of(array)
+    deviation = array - mean
+    variance = np.einsum("mc,mc->c", deviation, deviation) / len(array)
+    if relative:  # good enough to compare where it moves in its logarithm
+        variance = variance / np.maximum(mean, 1e-12) ** 2
+    return bool((variance < prior_var).any())
+
+
+def sync_forget(values: Floats, grows: Floats, prior_var: float) -> None:
+    """Widen parameters (M, C) towards their prior variance in place, by shares of it (C,) or (1,)."""
+    mean = mean_of(values)
+    deviation = values - mean
+    variance = np.einsum("mc,mc->c", deviation, deviation) / len(values)
+    wider = np.minimum(variance + grows * prior_var, np.maximum(prior_var, variance))
+    factor = np.sqrt(wider / np.maximum(variance, TINY))
+    # what is flat has no direction worth scaling
+    values[...] = mean + deviation * np.where(variance > FLAT_FRAC**2 * prior_var, factor, 1.0)
 
 
 def sync_statistics(

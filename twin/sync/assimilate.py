@@ -14,8 +14,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.columns import Parts
-
 Array = NDArray[np.float64]
 Places = NDArray[np.intp]
 
@@ -60,11 +58,6 @@ class Correction(NamedTuple):
         difference = np.where(observed.present, observed.value - mean, 0.0)
         shrink = observed.present / (1.0 + np.sqrt(observed.error_var / np.maximum(total, TINY)))
         return cls(deviation, difference, variance, total, shrink, np.asarray(observed.noise_var / total))
-
-    @property
-    def parts(self) -> Parts:
-        """Plain arrays, as kernels take them; (n,) all but the first."""
-        return self.deviation, self.difference, self.variance, self.total, self.shrink, self.noise_gain
 
     def take(self, at: Places) -> Correction:
         """The same for other components, each the one behind it: a chiller takes that of its loop."""

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from plant.site import Site
 from twin.columns import Parts
 from twin.state import State
-from twin.sync.assimilate import columns, mean_of, put
+from twin.sync.assimilate import columns, put
 from twin.sync.parameters import BY_NAME, PARAMETERS, Parameter, bounds_of
-from twin.sync.spread import FLAT_FRAC, quantiles
+from twin.sync.spread import quantiles
 
 if TYPE_CHECKING:
     from twin.kernels import Kernels
@@ -46,52 +46,35 @@ class Widths:
         No member moves further than the parameter's step; the spread keeps its floor, values their bounds. Return the
         mean step of each (at,) in the form in which it moves, and what one unit of it changes in what is predicted.
         """
-        p, held = BY_NAME[name], columns(array, at)
+        p, held, (least, most) = BY_NAME[name], columns(array, at), self.limits[name]
         old = np.log(np.maximum(held, 1e-12)) if p.log else held
-        least_sd, limits = p.floor * p.prior_sd, self.limits[name]
-        new, step, effect = kernels.sync_bounded(
-            old, at, source, parts, self.most[name], limits[0], limits[1], least_sd, quantiles(len(old))
-        )
+        new, moved = np.empty_like(old), np.empty((2, len(at)))
+        kernels.sync_bounded(
+            old, at, source, parts.deviation, parts.table, self.most[name], least, most, p.floor * p.prior_sd,
+            quantiles(len(old)), new, moved,
+        )  # fmt: skip
         low, high = self.bounds[name]
         back = np.exp(new) if p.log else np.clip(new, *(b[at] if len(b) > 1 else b for b in (low, high)))
         if name in self.absent:
             there = high > 0.0
             back = np.where(there[at] if len(there) > 1 else there, back, held)
         put(array, at, back)
-        return step, effect
+        return moved[0], moved[1]
 
-    def forget(self, s: State, passed_ms: int, doubtful: dict[str, NDArray[np.bool_]]) -> None:
+    def forget(self, s: State, passed_ms: int, doubtful: dict[str, NDArray[np.bool_]], kernels: Kernels) -> None:
         """Widen every parameter's spread a little towards its prior one; faster where `doubtful` (C,) by name."""
         if s.members < 2 or passed_ms <= 0:
             return
         for p in PARAMETERS:
-            array = s.arrays[p.name]
-            share = passed_ms / (p.forget_h * 3.6e6)
-            doubt = doubtful.get(p.name)
-            grows = share if doubt is None else np.where(doubt, DOUBT * share, share)
-            self._widen(array, p, grows)
-
-    def _widen(self, array: Array, p: Parameter, grows: float | Array) -> None:
-        if not (spread_of(array, p) < p.prior_sd**2).any():
-            return
-        values = moving(array, p)
-        mean = mean_of(values)
-        deviation = values - mean
-        sd2 = np.einsum("mc,mc->c", deviation, deviation) / len(values)
-        wider = np.minimum(sd2 + grows * p.prior_sd**2, np.maximum(p.prior_sd**2, sd2))
-        factor = np.sqrt(wider / np.maximum(sd2, 1e-300))
-        factor = np.where(sd2 > (FLAT_FRAC * p.prior_sd) ** 2, factor, 1.0)
-        new = mean + deviation * factor
-        low, high = self.bounds[p.name]
-        array[...] = np.where(high > 0.0, np.clip(np.exp(new) if p.log else new, low, high), array)
-
-
-def spread_of(array: Array, p: Parameter) -> Array:
-    """Return the variance of each component (C,), relative where it moves in its logarithm: good enough to compare."""
-    mean = mean_of(array)
-    deviation = array - mean
-    variance = np.einsum("mc,mc->c", deviation, deviation) / len(array)
-    return np.asarray(variance / np.maximum(mean, 1e-12) ** 2 if p.log else variance)
+            array, prior_var = s.arrays[p.name], p.prior_sd**2
+            if not kernels.sync_narrow(array, prior_var, p.log):
+                continue
+            share, doubt = np.array([passed_ms / (p.forget_h * 3.6e6)]), doubtful.get(p.name)
+            values = moving(array, p)
+            kernels.sync_forget(values, share if doubt is None else np.where(doubt, DOUBT * share, share), prior_var)
+            low, high = self.bounds[p.name]
+            new = np.clip(np.exp(values) if p.log else values, low, high)
+            array[...] = np.where(high > 0.0, new, array) if p.name in self.absent else new
 
 
 def moving(values: Array, p: Parameter) -> Array:

@@ -105,7 +105,10 @@ class Past:
 
     def recall_members(self, key: Key, at: Ints, slot: Ints, kernels: Kernels) -> tuple[Array, Array, Array]:
         """Return what members predicted of some sensors in their steps (M, at), its mean and variance (at,)."""
-        return kernels.sync_recall(self.kept[key], self._noted(key, slot), at)
+        kept = self.kept[key]
+        predicted, moments = np.empty((kept.shape[1], len(at))), np.empty((2, len(at)))
+        kernels.sync_recall(kept, self._noted(key, slot), at, predicted, moments)
+        return predicted, moments[0], moments[1]
 
     def _noted(self, key: Key, slot: Ints) -> Ints:
         """Where the predictions of these steps are, of now where they were not noted then."""

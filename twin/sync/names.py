@@ -34,6 +34,10 @@ class Names:
             columns = np.array([self.component[name] for name in ids], dtype=np.int64)
             self._table[self.channel[channel], columns] = start + np.arange(len(ids))
 
+    def of(self, key: Key) -> slice:
+        """Return the numbers of the sensors of a key."""
+        return slice(self.first[key], self.first[key] + self.size[key])
+
     def find(self, batch: Batch) -> Ints:
         """Return the number of the sensor of each reading, -1 for one that is no sensor of the twin."""
         n = len(batch)

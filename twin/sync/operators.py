@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +73,7 @@ class Operator:
     shared: tuple[Link, ...] = ()
     share: Callable[[Site], Ints] | None = None
 
-    @property
+    @cached_property
     def key(self) -> tuple[str, str]:
         """Kind and channel: the name of the operator."""
         return self.kind, self.channel

@@ -7,9 +7,7 @@ sensor out. Rules and times: docs/sync.md. What the twin hears is judged here, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,25 +70,12 @@ class Heard:
     mean: Array
     var: Array
     jump_var: Array
-    unit: str | tuple[str, ...]
+    unit: str | NDArray[np.object_]
     drift_k: Array
-
-    @classmethod
-    def joined(cls, parts: Sequence[Heard]) -> Heard:
-        """Readings of several channels as one."""
-
-        def column(name: str) -> Any:
-            return np.concatenate([getattr(part, name) for part in parts])
-
-        units = tuple(str(part.unit) for part in parts for _ in range(len(part.sensor)))
-        return cls(
-            column("sensor"), column("value"), column("mean"), column("var"), column("jump_var"), units,
-            column("drift_k"),
-        )  # fmt: skip
 
     def unit_of(self, i: int) -> str:
         """The unit of one reading."""
-        return self.unit if isinstance(self.unit, str) else self.unit[i]
+        return str(self.unit if isinstance(self.unit, str) else self.unit[i])
 
 
 class Sensors:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from plant.site import Site
 from twin.sync.asked import Asked
 from twin.sync.names import Key
-from twin.sync.sensorfaults import TRIM, Heard
+from twin.sync.sensorfaults import TRIM
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -43,7 +43,9 @@ class SharedAir:
         fresh = np.abs(self.heard_ms - time_ms) <= FRESH_MS
         for h in range(len(self.common_k)):
             here = fresh & (self.hall == h)
-            self.common_k[h] = np.median(self.surprise_k[here]) if here.sum() >= LEAST_RACKS else 0.0
+            said = np.sort(self.surprise_k[here])
+            middle = said[(len(said) - 1) // 2 : len(said) // 2 + 1]
+            self.common_k[h] = middle.sum() / len(middle) if len(said) >= LEAST_RACKS else 0.0
 
     def less_common(self, a: Asked) -> Asked:
         """Return readings of racks less what their hall has in common; how an outlet follows that is not quite sure."""
@@ -51,8 +53,10 @@ class SharedAir:
         return replace(a, value=a.value - common_k, error_var=a.error_var + (FOLLOWS_FRAC * common_k) ** 2)
 
 
-def agreed_weight(heard: Heard, group: Places, weight: Array) -> Array:
+def agreed_weight(heard: Asked, group: Places, weight: Array) -> Array:
     """Return by how much the error variance of each reading grows (n,); not where most of its group say the same."""
+    if not (weight > 1.0).any():
+        return weight
     scaled = (heard.value - heard.mean) / np.sqrt(heard.var)
     out = weight.copy()
     for g in np.unique(group[weight > 1.0]).tolist():

@@ -9,14 +9,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from plant.channels import channel as channel_of
 from plant.site import Site
 from twin.columns import Parts
 from twin.derived import Derived
 from twin.flows import stored_heat_kj
 from twin.state import State
-from twin.sync.asked import Asked, together
-from twin.sync.assimilate import Correction, columns, mean_of, put
+from twin.sync.asked import Asked, Errors, Expected, correction, together
+from twin.sync.assimilate import columns, mean_of, put
 from twin.sync.confirm import Confirm, unseen_frac
 from twin.sync.evidence import Board
 from twin.sync.firstheard import begin
@@ -27,7 +26,7 @@ from twin.sync.lateness import Moment, Past, Round, Said
 from twin.sync.names import Key, Names
 from twin.sync.operators import OPERATORS, Link, Operator
 from twin.sync.parameters import BY_NAME
-from twin.sync.sensorfaults import Heard, Sensors
+from twin.sync.sensorfaults import Sensors
 from twin.sync.sharedair import INLET, SHARING, SharedAir, agreed_weight
 from twin.sync.shutouts import ShutOuts
 from twin.telemetry.store import Batch
@@ -49,7 +48,9 @@ class Synchroniser:
         sensors = {o.key: o.ids(site) for o in operators}
         self.names = Names(sensors | {key: site.components(key[0]) for key in FLAGS})
         self.past, self.widths = Past(self.names), Widths(site)
-        self.following = {o.key: Following(np.full(len(sensors[o.key]), np.nan)) for o in operators}
+        self.last = np.full(self.names.count, np.nan)
+        """Newest reading of each sensor that was used, by its number."""
+        self.following = {key: Following(self.last[self.names.of(key)]) for key in self.operators}
         self.group = {o.key: np.asarray(o.group(site), dtype=np.int64) for o in operators if o.group is not None}
         self.whose = {o.key: np.asarray(o.share(site), dtype=np.int64) for o in operators if o.share is not None}
         self.behind = {o.key: (*o.linked, *([Link(o.bias)] if o.bias else [])) for o in operators}
@@ -59,7 +60,7 @@ class Synchroniser:
         self.sensors = Sensors(self.names, self.board)
         self.shutouts = ShutOuts(site, self.names, self.sensors, self.operators)
         self.air = SharedAir(site)
-        self.unit = {o.key: channel_of(*o.key).unit for o in operators}
+        self.errors = Errors(self.names, self.operators, FIRST_SD)
         self.spoken: set[Key] = set()
         self._kept: dict[Key, tuple[Array, NDArray[np.bool_]]] = {}
         self.confirm = Confirm()
@@ -90,15 +91,9 @@ class Synchroniser:
             self.past.note(moment, key, self._predict(d, self.operators[key]))
         touched = set[str]()
         for r in rounds:
-            asked = [self._ask(d, o, r[o.key]) for o in self.operators.values() if o.key in r]
-            for a in asked:
-                if a.operator.key == INLET:
-                    trusted = ~self.sensors.out[a.heard.sensor]
-                    self.air.hear(a.at[trusted], (a.value - a.heard.mean)[trusted], now_ms)
-            for a, use, weight in self._judge(d.state, asked, now_ms):
-                touched |= self._hear(d, a, use, weight)
+            touched |= self._hear_round(d, r, now_ms)
         touched |= self._take_kept(d, moment)
-        self._forget(d.state, now_ms)
+        self._forget(d, now_ms)
         d.state.heat_sync_kj[...] += stored_heat_kj(self.site.hall_plenum_kj_per_k, d.state) - before
         if touched & _OF_POWER:
             d.mark_power()
@@ -126,8 +121,8 @@ class Synchroniser:
             return mean_of(predicted)
         return predicted + d.state.arrays[o.bias] if o.bias else predicted
 
-    def _ask(self, d: Derived, o: Operator, said: Said) -> Asked:
-        """Hold readings against what was expected of them at their time."""
+    def _expect(self, d: Derived, o: Operator, said: Said) -> Expected:
+        """What was expected of readings of one operator at their time; those that nobody can tell are left out."""
         predicted = None
         if self.past.kept[o.key].ndim == 2:
             mean = self.past.recall(o.key, said.at, said.slot)
@@ -137,48 +132,47 @@ class Synchroniser:
         told = np.isfinite(mean)
         if not told.all():
             said, mean, variance = said.take(told), mean[told], variance[told]
-            predicted = None if predicted is None else predicted[:, told]
-        at, value = said.at, said.value
-        sensor = at + self.names.first[o.key]
-        known = np.isfinite(self.following[o.key].last[at])
-        noise_var = np.where(known | (not o.at_rest), o.noise_sd, FIRST_SD) ** 2
-        error_var = o.error_sd**2 + (o.error_frac * mean) ** 2 + self.sensors.rounding_var(sensor)
-        jump_var = o.jump_sd**2 + (o.jump_frac * mean) ** 2
-        drift_k = np.full(len(at), o.drift_k)
-        heard = Heard(sensor, value, mean, variance + noise_var + error_var, jump_var, self.unit[o.key], drift_k)
-        return Asked(o, at, value, said.time_ms, heard, error_var, noise_var, predicted)
+            predicted = None if predicted is None else np.ascontiguousarray(predicted[:, told])
+        return Expected(o, said, predicted, mean, variance)
 
-    def _judge(self, s: State, asked: list[Asked], now_ms: int) -> list[tuple[Asked, NDArray[np.bool_], Array]]:
-        """Judge all readings of a step together; return for each channel which to use, and how their error grows."""
-        if not asked:
-            return []
-        heard = Heard.joined([a.heard for a in asked])
+    def _hear_round(self, d: Derived, r: Round, now_ms: int) -> set[str]:
+        """Hold all readings of a round against what was expected of them, judge them together, take in what is good."""
+        found = [self._expect(d, o, r[key]) for key, o in self.operators.items() if key in r]
+        if not found:
+            return set()
+        asked, heard = self.errors.ask(found, self.last, self.sensors)
+        for a in asked:
+            if a.operator.key == INLET:
+                trusted = ~self.sensors.out[a.at + self.names.first[INLET]]
+                self.air.hear(a.at[trusted], (a.value - a.mean)[trusted], now_ms)
         self.sensors.note(heard, now_ms)
         use, weight = self.sensors.judge(heard, now_ms)
-        self.shutouts.announce(s, self.sensors.take_news())
-        ends = np.cumsum([len(a.at) for a in asked])[:-1]
-        return list(zip(asked, np.split(use, ends), np.split(weight, ends), strict=True))
+        self.shutouts.announce(d.state, self.sensors.take_news())
+        touched, i = set[str](), 0
+        for a in asked:
+            k = i + len(a.at)
+            touched |= self._hear(d, a, use[i:k], weight[i:k])
+            i = k
+        return touched
 
     def _hear(self, d: Derived, a: Asked, use: NDArray[np.bool_], weight: Array) -> set[str]:
         """Take in the readings of one channel and step that may be used, or keep them until their turn."""
         key = a.operator.key
         if key in self.group:
-            weight = agreed_weight(a.heard, self.group[key][a.at], weight)
+            weight = agreed_weight(a, self.group[key][a.at], weight)
         elif key in SHARING:
             a = self.air.less_common(a)
         if not use.all():
-            a = a.take(use)
+            a, weight = a.take(use), weight[use]
         if not len(a.at):
             return set()
         if not a.operator.every_ms:
             assert a.predicted is not None
-            return self._apply(
-                d, a.operator, a.time_ms, a.at, a.value, a.predicted, a.error_var * weight[use], a.noise_var
-            )
+            return self._apply(d, a.operator, a.time_ms, a.at, a.value, a.predicted, a.error_var * weight, a.noise_var)
         n = self.names.size[key]
         excess, kept = self._kept.setdefault(key, (np.zeros(n), np.zeros(n, dtype=bool)))
-        sure = self.confirm.sure(key, n, a.at, a.value, weight[use] > 1.0)
-        excess[a.at[sure]], kept[a.at[sure]] = (a.value - a.heard.mean[use])[sure], True
+        sure = self.confirm.sure(key, n, a.at, a.value, weight > 1.0)
+        excess[a.at[sure]], kept[a.at[sure]] = (a.value - a.mean)[sure], True
         return set()
 
     def _take_kept(self, d: Derived, moment: Moment) -> set[str]:
@@ -209,11 +203,10 @@ class Synchroniser:
         if o.share is None:
             return set()
         group = self.whose[o.key][at]
-        places, of, correction = together(predicted, value, error_var, np.zeros(len(at)), group, d.kernels)
+        places, of, parts = together(predicted, value, error_var, np.zeros(len(at)), group, d.kernels)
         for link in o.shared:
-            self._move(d, link.array, *self._behind(link, places), correction.parts)
-        everyone = self.each[: len(at)]
-        d.kernels.sync_own(predicted, everyone, of, correction.parts, np.zeros(len(at)))
+            self._move(d, link.array, *self._behind(link, places), parts)
+        d.kernels.sync_own(predicted, self.each[: len(at)], of, *parts, np.zeros(len(at)))
         return {link.array for link in o.shared}
 
     def _apply(
@@ -224,34 +217,28 @@ class Synchroniser:
         following = self.following[o.key]
         first = at[~np.isfinite(following.last[at])]
         newest = self.past.is_newest(o.key, at, time_ms)
-        correction = Correction(*d.kernels.sync_gain(predicted, value, error_var, noise_var))
-        expected = correction.variance + error_var + o.noise_sd**2
-        following.note(at, value, correction.difference, expected, d.kernels)
+        parts = correction(predicted, value, error_var, noise_var, d.kernels)
+        following.note(at, value, parts.difference, parts.variance + error_var + o.noise_sd**2, d.kernels)
         if not (o.own or o.linked or o.bias):
             return set()
         places, of = at, self.each[: len(at)]
         if o.key in self.group:
             group = self.group[o.key][at]
-            places, of, correction = together(predicted, value, error_var, noise_var, group, d.kernels)
+            places, of, parts = together(predicted, value, error_var, noise_var, group, d.kernels)
         elif not newest.all():  # the push of model noise belongs to the newest reading of a sensor alone
-            correction = correction._replace(noise_gain=np.where(newest, correction.noise_gain, 0.0))
-        touched = self._correct_arrays(d, o, places, correction, self.past.moments[-1].time_ms)
+            parts.push[~newest] = 0.0
+        touched = self._correct_arrays(d, o, places, parts, self.past.moments[-1].time_ms)
         kept = self.past.kept[o.key]
         if kept.ndim == 3:  # what was remembered of the same sensors goes together with what is believed now
-            push = correction.noise_gain * correction.difference if o.own else np.zeros(len(places))
-            d.kernels.sync_past(kept, self.past.time_ms, at, of, time_ms, correction.parts, push[of])
+            push = parts.push[of] if o.own else np.zeros(len(at))
+            d.kernels.sync_past(kept, self.past.time_ms, at, of, time_ms, *parts, push)
         begin(d, o.key, first)
         return touched
 
-    def _correct_arrays(
-        self, d: Derived, o: Operator, places: Places, correction: Correction, time_ms: int
-    ) -> set[str]:
-        parts = correction.parts
+    def _correct_arrays(self, d: Derived, o: Operator, places: Places, parts: Parts, time_ms: int) -> set[str]:
         for link in o.own:
-            push = correction.noise_gain * correction.difference
-            if link.per_unit is not None:
-                push = push * link.per_unit(self.site)[places]
-            d.kernels.sync_own(d.state.arrays[link.array], places, self.each[: len(places)], parts, push)
+            push = parts.push if link.per_unit is None else parts.push * link.per_unit(self.site)[places]
+            d.kernels.sync_own(d.state.arrays[link.array], places, self.each[: len(places)], *parts, push)
         moved: dict[str, Array] = {}
         pulled = np.zeros(len(places))
         for link in self.behind[o.key]:
@@ -283,16 +270,18 @@ class Synchroniser:
         array = d.state.arrays[name]
         if name in BY_NAME:
             return self.widths.move(array, name, at, source, parts, d.kernels)
-        new, step, effect = d.kernels.sync_linked(columns(array, at), source, parts)
+        old = columns(array, at)
+        new, moved = np.empty_like(old), np.empty((2, len(at)))
+        d.kernels.sync_linked(old, source, *parts, new, moved)
         put(array, at, new)
-        return step, effect
+        return moved[0], moved[1]
 
-    def _forget(self, s: State, now_ms: int) -> None:
+    def _forget(self, d: Derived, now_ms: int) -> None:
         """Once a minute parameters become a little less certain, much less where a sensor is shut out."""
         if not self._forgot_ms:
             self._forgot_ms = now_ms
         if now_ms - self._forgot_ms >= FORGET_EVERY_MS:
-            self.widths.forget(s, now_ms - self._forgot_ms, self.shutouts.doubtful(s))
+            self.widths.forget(d.state, now_ms - self._forgot_ms, self.shutouts.doubtful(d.state), d.kernels)
             self._forgot_ms = now_ms
 
     def bias_k(self, kind: str, channel: str, state: State) -> Array:
@@ -319,7 +308,7 @@ class Synchroniser:
 
         Readings that are held back or shut out are among them.
         """
-        at = slice(self.names.first[key], self.names.first[key] + self.names.size[key])
+        at = self.names.of(key)
         return np.where(self.board.heard_ms[at] > 0, self.board.scaled[at], np.nan)
 
 
