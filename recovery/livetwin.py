@@ -16,14 +16,13 @@ from twin.state import State
 from twin.sync.activity import Activity, set_told
 from twin.sync.ahead import Lookout
 from twin.sync.divergence import Divergence, halls_behind
-from twin.sync.events import adopt_events
 from twin.sync.follow import adopt_jobs, adopt_nodes, doubt_power, strayed
 from twin.sync.nodestates import adopt_up
 from twin.sync.report import sync_rows
+from twin.sync.restarts import Starts
 from twin.sync.synchronise import Synchroniser
 from twin.telemetry.store import Batch, Event
 
-RUNNING = ("chiller", "running")
 NODES_EVERY_MS = 300_000
 JOBS_EVERY_MS = 60_000
 
@@ -46,7 +45,7 @@ class LiveTwin:
         self.site, self.drivers, self.doubts = site, drivers, doubts
         self.sync = Synchroniser(site)
         self.divergence, self.lookout = Divergence(site, self.sync), Lookout(self.sync)
-        self.activity = Activity(site)
+        self.activity, self.starts = Activity(site), Starts()
         spread = LIVE if members > 1 else NONE
         begun = state or make_state(site, now_ms, members=members, seed=seed, spread=spread)
         self.engine = Engine(begun, site, drivers=drivers)
@@ -75,7 +74,8 @@ class LiveTwin:
         due = old_ms >= JOBS_EVERY_MS if version is None else version != self._jobs_version
         if due or old_ms >= NODES_EVERY_MS:
             used = self.engine.derived.util_frac
-            state = adopt_jobs(self.state, self.site, scheduler.observe())
+            seen = scheduler.observe()
+            state = adopt_jobs(self.state, self.site, seen, self.starts.look(seen, now_ms))
             self.engine = Engine(state, self.site, drivers=self.drivers)
             if self.doubts:
                 doubt_power(self.engine.derived, used)
@@ -91,7 +91,8 @@ class LiveTwin:
             return
         version, seen = scheduler.version(), scheduler.observe()
         if version != self._jobs_version or strayed(self.state, seen):
-            self.engine = Engine(adopt_jobs(self.state, self.site, seen), self.site, drivers=self.drivers)
+            state = adopt_jobs(self.state, self.site, seen, self.starts.look(seen, now_ms))
+            self.engine = Engine(state, self.site, drivers=self.drivers)
             self.activity.apply(self.engine.derived, now_ms)
         set_told(self.engine.derived, {job.id: job.activity_frac for job in seen})
         nodes = scheduler.nodes()
@@ -126,11 +127,11 @@ class LiveTwin:
         return sync_rows(self.sync, self.lookout, self.state.now_ms, refused)
 
     def hear(self, events: Sequence[Event]) -> None:
-        """Take what the site announces: a chiller that is starting will run when its start is over.
+        """Take what the site announces: a chiller that is starting will run when its start is over; a node is down.
 
         Events are news: each is told once (`twin/sync/events.py`). Readings of the same tick come after them.
         """
-        adopt_events(self.state, self.site, events, self.sync.past.told_ms(RUNNING))
+        self.sync.hear(self.engine.derived, events, self.state.now_ms)
 
     def service_frac(self) -> float:
         """Return the delivered share of demanded service in the last step, mean over members."""

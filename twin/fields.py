@@ -34,7 +34,7 @@ FIELDS: tuple[Field, ...] = (
     Field("node_kept_by", "node", SMALL, "job that is copied ahead to the node and keeps its share of it, -1 none"),
     Field("node_psu_ok", "node", TINY, "healthy power supplies"),
     Field("node_psu_b_ok", "node", TINY, "healthy ones among those on side B"),
-    Field("node_stop_c", "node", FLOAT, "inlet temperature of the protective shutdown [C]"),
+    Field("node_stop_c", "node", FLOAT, "inlet temperature of the protective shutdown [C]", True),
     Field("fleet_age_s", "", FLOAT, "age of the nodes [s]"),
     Field("part_back_ms", "part", INT, "when a place on the shelf of spare parts is filled again, by kind of fault"),
     Field("node_power_scale", "node", FLOAT, "this member's factor on node power", True),

@@ -1,8 +1,11 @@
-"""States as they are reported (runs, stands still, has power): facts, not estimates, the same in every member."""
+"""States as they are reported (runs, stands still, has power): facts, not estimates, the same in every member.
+
+Those of nodes: `twin.sync.nodefacts`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,30 +13,54 @@ from numpy.typing import NDArray
 from plant.site import Site
 from twin import cooling_bits as bits
 from twin.derived import Derived
-from twin.node_repairs import found_up
-from twin.nodephase import ON, STOPPED
+from twin.sync.lateness import Past, Round
+from twin.sync.names import Key, Names
+from twin.sync.nodefacts import NodeFacts
 
 Array = NDArray[np.float64]
-Key = tuple[str, str]
 Heard = Mapping[Key, tuple[Array, NDArray[np.bool_]]]
 
 STAGED_K = 1.0  # a chiller that stands still while its water is this near the set-point was not needed
+RUNNING: Key = ("chiller", "running")
 FLAGS: tuple[Key, ...] = (
-    ("chiller", "running"),
+    RUNNING,
     ("cooling_unit", "running"),
     ("pump", "running"),
     ("cdu", "running"),
-    ("node", "ok"),
     ("feed", "ok"),
 )
-MOVED = ("chiller_phase", "unit_running", "pump_off", "cdu_off", "feed_ok", "node_phase")
+MOVED = ("chiller_phase", "unit_running", "pump_off", "cdu_off", "feed_ok")
+
+
+class Machines:
+    """Takes the newest state of each machine; an older one than is known says nothing."""
+
+    def __init__(self, site: Site, names: Names) -> None:
+        """Nothing has been reported."""
+        self.site, self.names, self.nodes = site, names, NodeFacts(site)
+
+    def hear(self, d: Derived, rounds: Sequence[Round], past: Past, shut_out: NDArray[np.bool_], now_ms: int) -> bool:
+        """Take rounds of readings in place; shut_out: node meters nobody believes (N,). Tell whether one is news."""
+        heard: dict[Key, tuple[Array, NDArray[np.bool_]]] = {}
+        nodes = False
+        for r in rounds:
+            for key in FLAGS:
+                if key not in r:
+                    continue
+                at, value, _, time_ms = r[key]
+                new = past.is_newest(key, at, time_ms)
+                n = self.names.size[key]
+                values, present = heard.setdefault(key, (np.zeros(n), np.zeros(n, dtype=bool)))
+                values[at[new]], present[at[new]] = value[new], True
+            nodes |= self.nodes.hear(d, r, past, shut_out, now_ms)
+        return (bool(heard) and set_flags(self.site, d, heard)) or nodes
 
 
 def set_flags(site: Site, d: Derived, heard: Heard) -> bool:
     """Take states (values and presence by kind and channel) in place; tell whether one is news."""
     s = d.state
     before = [s.arrays[name] for name in MOVED]
-    for (kind, channel), (value, present) in heard.items():
+    for (kind, _), (value, present) in heard.items():
         on = value > 0.5
         if kind == "chiller":
             _chillers(site, d, on, present)
@@ -47,8 +74,6 @@ def set_flags(site: Site, d: Derived, heard: Heard) -> bool:
             s.arrays[name] = np.where(present, why, s.arrays[name]).astype(np.int8)
         elif kind == "feed":
             s.arrays["feed_ok"] = np.where(present, on, s.feed_ok)
-        elif (kind, channel) == ("node", "ok"):
-            _nodes(d, on, present)
     # a flag that was heard has a new array
     return any(
         s.arrays[name] is not old and not np.array_equal(s.arrays[name], old)
@@ -67,12 +92,3 @@ def _chillers(site: Site, d: Derived, on: NDArray[np.bool_], present: NDArray[np
     phase = np.where(present, np.where(on, bits.CHILLER_ON, off), s.chiller_phase)
     s.arrays["chiller_phase"] = phase.astype(np.int8)
     s.arrays["chiller_off"] = np.where(present & on, 0, s.chiller_off).astype(np.int8)
-
-
-def _nodes(d: Derived, on: NDArray[np.bool_], present: NDArray[np.bool_]) -> None:
-    s = d.state
-    up = present & on & (s.node_phase != ON)
-    if up.any():
-        found_up(d, up)
-    fallen = np.where(s.node_phase == ON, STOPPED, s.node_phase)
-    s.arrays["node_phase"] = np.where(present, np.where(on, ON, fallen), s.node_phase).astype(np.int8)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plant.migration import PRE_COPY
 from plant.network import GB_PER_GBIT
 from plant.site import Site
 from plant.streams import component_keys, normal
@@ -19,6 +20,7 @@ from twin.fields import FIELDS
 from twin.jobfile import services_seen
 from twin.jobs import Jobs, make_jobs, move_columns
 from twin.state import State, axis_shape
+from twin.sync.restarts import NOBODY, Again, told
 
 WORK_SD = 0.08  # of the power of unknown work, relative: the emulated jobs of a class differ by +-15 % [assumed]
 SAVED_S = 1.0  # a job that has run before has something to restart from
@@ -49,10 +51,10 @@ def job_table(site: Site, seen: Sequence[Any], now_ms: int) -> Jobs:
     """
 
     def column(name: str, default: Any) -> np.ndarray[Any, Any]:
-        return np.array([_told(v, name, default(v)) for v in seen], dtype=np.float64)
+        return np.array([told(v, name, default(v)) for v in seen], dtype=np.float64)
 
     classes = {v.job_class: job_class(v.job_class) for v in seen}
-    width = np.array([max(int(_told(v, "width", len(v.nodes))), 1) for v in seen], dtype=np.int64)
+    width = np.array([max(int(told(v, "width", len(v.nodes))), 1) for v in seen], dtype=np.int64)
     share = column("share_frac", lambda v: 1.0)
     kinds = [classes[v.job_class] for v in seen]
     activity = column("activity_frac", lambda v: ACTIVITY[v.job_class])
@@ -61,7 +63,7 @@ def job_table(site: Site, seen: Sequence[Any], now_ms: int) -> Jobs:
     return make_jobs(
         [v.id for v in seen],
         kinds=[v.job_class for v in seen],
-        arrival_ms=np.array([min(int(_told(v, "arrived_ms", now_ms)), now_ms) for v in seen], dtype=np.int64),
+        arrival_ms=np.array([min(int(told(v, "arrived_ms", now_ms)), now_ms) for v in seen], dtype=np.int64),
         work_s=np.minimum(SAVED_S + column("unsaved_s", lambda v: 0.0) + left_s, J.ENDLESS_WORK_S),
         width=width,
         share_frac=share,
@@ -81,13 +83,11 @@ def job_table(site: Site, seen: Sequence[Any], now_ms: int) -> Jobs:
     )
 
 
-def _told(view: Any, name: str, default: Any) -> Any:
-    value = getattr(view, name, None)
-    return default if value is None else value
+def adopt_jobs(state: State, site: Site, seen: Sequence[Any], again: Mapping[str, Again] = NOBODY) -> State:
+    """Return a State with the observed jobs in place of its own; everything else is shared with the old one.
 
-
-def adopt_jobs(state: State, site: Site, seen: Sequence[Any]) -> State:
-    """Return a State with the observed jobs in place of its own; everything else is shared with the old one."""
+    again: jobs that start once more (`twin.sync.restarts`); they work when their restart time is over.
+    """
     jobs = job_table(site, seen, state.now_ms)
     view = {v.id: v for v in seen}
     arrays = dict(state.arrays)
@@ -109,14 +109,16 @@ def adopt_jobs(state: State, site: Site, seen: Sequence[Any]) -> State:
     start = jobs.slot_start
     for j, name in enumerate(jobs.ids):
         _place(out, j, view[name], index, int(start[j]))
+        if name in again:
+            _load(out, j, again[name])
     return out
 
 
 def _place(s: State, j: int, v: Any, index: dict[str, int], slot: int) -> None:
-    begun = int(_told(v, "started_ms", s.grid_ms))
+    begun = int(told(v, "started_ms", s.grid_ms))
     s.job_start_ms[:, j] = begun
     s.job_saved_s[:, j] = SAVED_S if begun >= 0 else 0.0
-    s.job_work_s[:, j] = s.job_saved_s[:, j] + float(_told(v, "unsaved_s", 0.0))
+    s.job_work_s[:, j] = s.job_saved_s[:, j] + float(told(v, "unsaved_s", 0.0))
     s.job_drain[:, j] = v.phase == "draining"
     phases = {"queued": J.WAITING, "held": J.HELD, "moving": J.RESTARTING, "done": J.DONE}
     # a job whose move was accepted but has not begun still works where it is: its nodes lie in the hall of its state
@@ -125,6 +127,15 @@ def _place(s: State, j: int, v: Any, index: dict[str, int], slot: int) -> None:
     s.job_until_ms[:, j] = s.grid_ms + int(s.jobs.restart_s[j] * 1000)
     nodes = [index[n] for n in v.nodes if n in index][: int(s.jobs.width[j])]
     s.slot_node[:, slot : slot + len(nodes)] = nodes
+
+
+def _load(s: State, j: int, again: Again) -> None:
+    """A job that starts once more loads its checkpoint first, unless its memory was copied ahead."""
+    if again.moved and s.jobs.move_mode[j] == PRE_COPY:
+        return
+    until_ms = again.since_ms + int(s.jobs.restart_s[j] * 1000)
+    loads = (s.job_phase[:, j] == J.RUNNING) & (until_ms > s.grid_ms)
+    s.job_phase[loads, j], s.job_until_ms[loads, j] = J.RESTARTING, until_ms
 
 
 PHASES = {"queued": J.WAITING, "held": J.HELD, "running": J.RUNNING, "draining": J.RUNNING}
@@ -136,7 +147,8 @@ def strayed(state: State, seen: Sequence[Any]) -> bool:
     wanted = [expected.get(name) for name in state.jobs.ids]
     if None in wanted or len(wanted) != len(seen):
         return True
-    return bool((state.job_phase != np.array(wanted, dtype=np.int8)[None, :]).any())
+    at_work = np.where(state.job_phase == J.RESTARTING, J.RUNNING, state.job_phase)
+    return bool((at_work != np.array(wanted, dtype=np.int8)[None, :]).any())
 
 
 def doubt_power(d: Derived, used_before: NDArray[np.float64]) -> None:

@@ -124,10 +124,14 @@ class ShutOuts:
             words[name] = f"{words[name]}; {said}" if name in words else said
         return words
 
+    def of(self, key: Key) -> NDArray[np.bool_]:
+        """Tell which sensors of a channel are shut out (S,)."""
+        start = self.names.first[key]
+        return self.sensors.out[start : start + self.names.size[key]]
+
     def count(self, key: Key) -> int:
         """Return how many sensors of a channel are shut out."""
-        start = self.names.first[key]
-        return int(self.sensors.out[start : start + self.names.size[key]].sum())
+        return int(self.of(key).sum())
 
     def _key(self, sensor: int) -> Key:
         return self.names.keys[int(self.names.key_of[sensor])]

@@ -6,6 +6,8 @@ reading against the prediction of its own time, keep the ensemble wide enough, e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,19 +19,21 @@ from twin.state import State
 from twin.sync.asked import Asked, Errors, Expected, correction, together
 from twin.sync.assimilate import columns, mean_of, put
 from twin.sync.confirm import Confirm, unseen_frac
+from twin.sync.events import adopt_events
 from twin.sync.evidence import Board
 from twin.sync.firstheard import begin
-from twin.sync.flags import FLAGS, set_flags
+from twin.sync.flags import FLAGS, RUNNING, Machines
 from twin.sync.inflate import Widths
 from twin.sync.innovations import Following
-from twin.sync.lateness import Moment, Past, Round, Said
+from twin.sync.lateness import Moment, Past, Said
 from twin.sync.names import Key, Names
+from twin.sync.nodefacts import METER, OK
 from twin.sync.operators import OPERATORS, Link, Operator
 from twin.sync.parameters import BY_NAME
 from twin.sync.sensorfaults import Sensors
 from twin.sync.sharedair import INLET, SHARING, SharedAir, agreed_weight
 from twin.sync.shutouts import ShutOuts
-from twin.telemetry.store import Batch
+from twin.telemetry.store import Batch, Event
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -46,7 +50,8 @@ class Synchroniser:
         """Number the sensors of the site."""
         self.site, self.operators = site, {o.key: o for o in operators}
         sensors = {o.key: o.ids(site) for o in operators}
-        self.names = Names(sensors | {key: site.components(key[0]) for key in FLAGS})
+        self.names = Names(sensors | {key: site.components(key[0]) for key in (*FLAGS, OK)})
+        self.machines = Machines(site, self.names)
         self.past, self.widths = Past(self.names), Widths(site)
         self.last = np.full(self.names.count, np.nan)
         """Newest reading of each sensor that was used, by its number."""
@@ -81,7 +86,7 @@ class Synchroniser:
         before = stored_heat_kj(self.site.hall_plenum_kj_per_k, d.state)
         if not self._forgot_ms:
             self.board.disturb(now_ms)  # a twin that has just begun may be anywhere itself
-        if self._set_flags(d, rounds):
+        if self.machines.hear(d, rounds, self.past, self.shutouts.of(METER), now_ms):
             self.board.disturb(now_ms)
             d.mark()
             d.mark_supply()
@@ -100,19 +105,14 @@ class Synchroniser:
         if touched - _OF_POWER:
             d.mark_air()
 
-    def _set_flags(self, d: Derived, rounds: list[Round]) -> bool:
-        """Take the newest state of each machine; an older one than is known says nothing."""
-        heard: dict[Key, tuple[Array, NDArray[np.bool_]]] = {}
-        for r in rounds:
-            for key in FLAGS:
-                if key not in r:
-                    continue
-                at, value, _, time_ms = r[key]
-                new = self.past.is_newest(key, at, time_ms)
-                n = self.names.size[key]
-                values, present = heard.setdefault(key, (np.zeros(n), np.zeros(n, dtype=bool)))
-                values[at[new]], present[at[new]] = value[new], True
-        return bool(heard) and set_flags(self.site, d, heard)
+    def hear(self, d: Derived, events: Sequence[Event], now_ms: int) -> None:
+        """Take what the site announces of nodes and chillers; events are told once, before the readings of the tick."""
+        adopt_events(d.state, self.site, events, self.past.told_ms(RUNNING))
+        news = self.machines.nodes.announced(d, events, self.past, now_ms)
+        if news:
+            self.board.disturb(now_ms)
+        if self.machines.nodes.silent(d, now_ms) or news:
+            d.mark()
 
     def _predict(self, d: Derived, o: Operator) -> Array:
         """What the members expect of all sensors of an operator (M, S); the mean alone of those of nodes."""
