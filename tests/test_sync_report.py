@@ -25,9 +25,11 @@ from recovery.rehearse import Rehearsal
 from twin.board import Board
 from twin.sync.ahead import FIGURES, LATE_MS, Look, Lookout, score_of, summary
 from twin.sync.divergence import IN_AFTER_MS, OUT_AFTER_MS, Divergence, halls_behind
+from twin.sync.shutouts import REMEMBERED_MS
 from twin.sync.synchronise import Synchroniser
 from twin.telemetry.store import Batch
 from verbs import sync_report
+from verbs.boardposts import SCORES, Poster
 from verbs.livework import MODELS, recall_sync
 from verbs.replay_run import Case, Replay
 
@@ -107,6 +109,29 @@ def test_a_forecast_hears_nothing_older_than_its_instant(followed):
     for at_ms, value in ((T0_MS - 60_000, 1.0), (T0_MS + 15_000, 2.0), (T0_MS + 30_000, 3.0), (T0_MS + LATE_MS, 4.0)):
         lookout._hear(Batch.of([at_ms], [name], ["inlet_c"], [value]), max(at_ms, T0_MS))
     assert lookout.waiting[0].read[sync.names.first[INLET]] == 2.0
+
+
+def test_scores_outlive_the_worker_that_took_them(followed, tmp_path):
+    board = Board(tmp_path / "telemetry.sqlite")
+    before, now_ms = followed.twin.lookout.rows(), followed.emulator.now_ms
+    assert before
+    poster = Poster(board, {})
+    for _ in range(2):  # told once
+        poster._keep_scores(followed)
+    due_ms, _, sums = board.history(SCORES, 0, now_ms)[0]
+    broken = [("rack.inlet_c@600", {**sums, "n": "many"}), ("rack.inlet_c@600", 7), ("rack.nothing_c@600", sums),
+              ("rack.inlet_c@60", sums), ("rack.inlet_c@", sums), ("rack.outlet_c@600", {})]  # fmt: skip
+    for k, row in enumerate(broken):
+        board.add_history(SCORES, due_ms + 1 + k, [row])
+    later = Beside(*quickly())
+    recall_sync(later, board, now_ms + 60_000)
+    assert later.twin.lookout.rows() == before
+    rows = {(r["channel"], r["horizon_s"]): r for r in later.twin.sync_report({})}
+    assert rows["rack.inlet_c", 600]["n"] > 0, "in the report before this worker has made a forecast"
+    recall_sync(later, board, now_ms + 60_000 + REMEMBERED_MS)
+    assert later.twin.lookout.rows() == before, "nothing of before yesterday"
+    assert later.twin.lookout.take_news() == [], "what is remembered is not told again"
+    board.close()
 
 
 # --- halls -----------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from recovery.loop import Worker
 from twin.board import Board
 from twin.telemetry.store import WritesBack
 
+SCORES = "forecast"  # topic of the board's history: how forecasts did, by channel and horizon
 TREND_EVERY_MS = 60_000
 TREND_POINTS = 720
 
@@ -94,7 +95,16 @@ class Poster:
             now_ms,
         )
 
+        self._keep_scores(worker)
         self._write_back(worker, now_ms)
+
+    def _keep_scores(self, worker: Worker) -> None:
+        """Remember how each forecast did: the report of the last day outlives this process."""
+        rows = dict[int, list[tuple[str, Any]]]()
+        for of_ms, name, sums in worker.twin.lookout.take_news():
+            rows.setdefault(of_ms, []).append((name, sums))
+        for of_ms, told in rows.items():
+            self.board.add_history(SCORES, of_ms, told)
 
     def _write_back(self, worker: Worker, now_ms: int) -> None:
         """Give risks and sync to the store; risks only when they have been put into words anew."""

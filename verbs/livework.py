@@ -17,6 +17,7 @@ from recovery.loop import Settings, Tick, Wiring, Worker
 from twin import snapshot
 from twin.board import Board
 from twin.sync.shutouts import REMEMBERED_MS
+from verbs.boardposts import SCORES
 
 MODELS = DATA / "models"
 SNAPSHOT_EVERY_MS = 10 * 60_000
@@ -66,7 +67,11 @@ def start_worker(
 
 
 def recall_sync(worker: Worker, board: Board, now_ms: int) -> None:
-    """Begin with the halls out of sync that an earlier worker left so: a restart must not make a twin trustworthy."""
+    """Begin with the halls out of sync that an earlier worker left so, and with what its forecasts of a day were worth.
+
+    A restart must not make a twin trustworthy.
+    """
+    worker.twin.lookout.remember(board.history(SCORES, now_ms - REMEMBERED_MS, now_ms + 1))
     posted = board.get_json("sync")
     if (
         posted is None

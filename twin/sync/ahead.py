@@ -8,7 +8,9 @@ says it. Persistence, the reading of the instant the forecast was made, stands b
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,8 @@ from twin.telemetry.store import Batch
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+Told = tuple[int, str, Any]
+"""A score as a board keeps it: the instant the forecast was for [Unix ms], channel@horizon, the sums."""
 
 HORIZONS_S = (600, 3600)
 EVERY_MS = 600_000
@@ -88,6 +92,7 @@ class Lookout:
         self.scores: dict[tuple[Key, int], deque[Score]] = {}
         self.settled: dict[int, Look] = {}
         """By horizon the newest forecast whose time has come."""
+        self._news: list[Told] = []
         self._looked_ms = self._looks = 0
 
     def tick(self, state: State, drivers: Drivers | None, batch: Batch, now_ms: int) -> None:
@@ -157,7 +162,25 @@ class Lookout:
             at = slice(names.first[key], names.first[key] + names.size[key])
             score = score_of(look, at, out[at], silent[at])
             if score is not None:
-                self.scores.setdefault((key, look.horizon_s), deque(maxlen=ROUNDS)).append(score)
+                self._keep(key, look.horizon_s, score)
+                self._news.append((look.due_ms, f"{key[0]}.{key[1]}@{look.horizon_s}", asdict(score)))
+
+    def _keep(self, key: Key, horizon_s: int, score: Score) -> None:
+        self.scores.setdefault((key, horizon_s), deque(maxlen=ROUNDS)).append(score)
+
+    def take_news(self) -> list[Told]:
+        """Return the scores since the last call, for a history that outlives this process."""
+        news, self._news = self._news, []
+        return news
+
+    def remember(self, told: Iterable[Told]) -> None:
+        """Begin with the scores of an earlier worker, oldest first; what is none, or of no channel, is left out."""
+        names = {f"{key[0]}.{key[1]}": key for key in self.sync.operators}
+        for _, name, sums in told:
+            channel, _, horizon = name.partition("@")
+            key, score = names.get(channel), _score(sums)
+            if key is not None and score is not None and horizon.isdecimal() and int(horizon) in HORIZONS_S:
+                self._keep(key, int(horizon), score)
 
     def rows(self) -> list[dict[str, object]]:
         """Return one row per channel and horizon, in the words of contracts.md."""
@@ -165,6 +188,16 @@ class Lookout:
             {"channel": f"{kind}.{channel}", "horizon_s": horizon_s, **summary(list(scores))}
             for ((kind, channel), horizon_s), scores in sorted(self.scores.items())
         ]
+
+
+def _score(sums: object) -> Score | None:
+    """Read a score from plain data, None where it is none."""
+    kinds = {f.name: int if f.type == "int" else (int, float) for f in fields(Score)}
+    if not isinstance(sums, dict) or sums.keys() != kinds.keys():
+        return None
+    if not all(isinstance(sums[name], kind) for name, kind in kinds.items()):
+        return None
+    return Score(**sums)
 
 
 def score_of(look: Look, at: slice, out: Flags, silent: Flags) -> Score | None:
