@@ -25,7 +25,7 @@ from twin.sync.firstheard import begin
 from twin.sync.flags import FLAGS, RUNNING, Machines
 from twin.sync.inflate import Widths
 from twin.sync.innovations import Following
-from twin.sync.lateness import Moment, Past, Said
+from twin.sync.lateness import Moment, Past, Round, Said
 from twin.sync.names import Key, Names
 from twin.sync.nodefacts import METER, OK
 from twin.sync.operators import OPERATORS, Link, Operator
