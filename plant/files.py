@@ -23,6 +23,10 @@ DATA = Path(__file__).resolve().parent.parent / "data"
 
 # What a faulty value is replaced by so that the checks between parts can still run on the rest of the file.
 _STAND_INS: tuple[Any, ...] = (1, 1.0, "salvaged", "salvaged/salvaged", "1+1", ("salvaged/a", "salvaged/b"))
+BOM = b"\xef\xbb\xbf"
+"""What editors of Windows put before a text in UTF-8; TOML has no room for it."""
+BUILTIN = "builtin:"
+"""Said before the name of a shipped file in other files; allowed wherever one is named."""
 _NAMING = {"id", "ids", "nodes", "name"}
 
 
@@ -32,7 +36,7 @@ def shipped(folder: str, name: str | Path) -> Path:
     >>> shipped("sites", "tiny").name
     'tiny.toml'
     """
-    path = Path(name)
+    path = Path(str(name).removeprefix(BUILTIN))
     ours = DATA / folder / f"{path.name}.toml"
     return ours if path.suffix == "" and path.parent == Path() and not path.exists() and ours.is_file() else path
 
@@ -87,7 +91,7 @@ def read_toml(path: str | Path, error_class: type[ForetwinError], folder: str | 
     except OSError as problem:
         raise error_class(str(path), f"cannot be read: {problem.strerror or problem}", cure="check the path") from None
     try:
-        return tomllib.loads(content.decode())
+        return tomllib.loads(content.removeprefix(BOM).decode())
     except UnicodeDecodeError as problem:
         line = content[: problem.start].count(b"\n") + 1
         found = f"byte 0x{content[problem.start]:02x} is not UTF-8"
@@ -125,7 +129,12 @@ def _siblings(file: Path, folder: str | None) -> str:
 def _empty(model: type[BaseModel]) -> Fault:
     """The one fault of a file without any key."""
     needed = [key for key, info in model.model_fields.items() if info.is_required()]
-    return Fault("", "is empty", f"at least {' '.join(needed)}", "start from a copy of a shipped file")
+    return Fault(
+        "",
+        "is empty",
+        f"at least {' '.join(needed)}" if needed else "one key at least",
+        "start from a copy of a shipped file",
+    )
 
 
 def _checks_on_the_rest(

@@ -22,6 +22,8 @@ PLAN_CHANNELS = (
 )  # fmt: skip
 LIMIT_LEVEL, CALM_LEVEL = 3.0, 2.0  # as in twin/sync/divergence.py, for the words on the page
 UNITS = {"C": ("K", 1.0), "fraction": ("points", 100.0), "flag": ("", 1.0)}
+HISTORY = "before_start"
+"""Readings from before the twin began: kept as history, refused by nobody."""
 REASONS = {
     "too_late": "came too late",
     "again": "said twice",
@@ -177,7 +179,7 @@ def _refused(sync: dict[str, Any]) -> tuple[tuple[str, int], ...]:
     counts: dict[str, int] = {}
     for part in (sync.get("refused"), sync.get("not_used")):
         for reason, n in (part or {}).items() if isinstance(part, dict) else ():
-            if words.known(n) and n > 0:
+            if words.known(n) and n > 0 and reason != HISTORY:
                 said = REASONS.get(str(reason), str(reason).replace("_", " "))
                 counts[said] = counts.get(said, 0) + int(n)
     return tuple(sorted(counts.items(), key=lambda pair: -pair[1]))

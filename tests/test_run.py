@@ -305,6 +305,33 @@ def test_one_worker_at_a_time_a_dead_one_frees_the_folder_and_a_signal_ends_it_c
     assert (home / "worker.lock").read_text() == ""
 
 
+def test_while_the_store_is_gone_the_ages_of_sources_go_on_and_its_return_is_told(tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    config = tmp_path / "x.toml"
+    config.write_text(f"[sources.bus]\nkind = 'lines'\npath = '{tmp_path / 'in'}'\n")
+    wall_ms, lines = int(time.time() * 1000), []
+    monkeypatch.setattr(verb, "_wall_ms", lambda: wall_ms)
+    worker = verb.LiveWorker(tmp_path / "home", load_site("tiny"), load(config), lines.append, 0, threading.Event())
+    try:
+        assert "following tiny: bus; store embedded" in worker.greeting()
+        for gone in (True, True, False):
+            wall_ms += 15_000
+            with monkeypatch.context() as patch:
+                if gone:
+                    patch.setattr(worker, "tick", _gone)
+                worker.guarded_tick(verb._grid_ms(worker.tick_ms))
+            posted = worker.board.get_json("sources")
+            assert posted.updated_ms == verb._grid_ms(worker.tick_ms)
+            assert [row["name"] for row in posted.value] == ["bus"]
+        assert ["the telemetry store is back" in line for line in lines].count(True) == 1
+    finally:
+        worker.end()
+
+
+def _gone(now_ms: int) -> None:
+    raise StoreUnavailable("store", f"gone at {now_ms}")
+
+
 # A real server
 
 
@@ -349,6 +376,7 @@ def test_a_worker_on_influxdb_reads_what_others_wrote_and_outlives_an_outage(tmp
         assert beat["age_s"] == (beat["now_ms"] - newest_ms) / 1000.0 > 0, "and lets the age grow"
         server.start_database()
         assert tick_with_readings() == len(site.rack_ids)
+        assert any("the telemetry store is back" in line for line in lines)
         worker.store.flush()
         (whole,) = server.query("SELECT last(in_sync), age_s FROM sync WHERE channel = 'all'", database)
         assert whole["values"][0][1] == 1

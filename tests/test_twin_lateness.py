@@ -11,7 +11,7 @@ from twin_stories import T0_MS
 
 from twin.engine import Engine
 from twin.ensemble import make_state
-from twin.sync.lateness import AGAIN, LATE_MS, MOMENTS, TOO_LATE, Past
+from twin.sync.lateness import AGAIN, BEFORE, LATE_MS, MOMENTS, TOO_LATE, Past
 from twin.sync.names import Names
 from twin.sync.operators import OPERATORS, Operator
 from twin.sync.synchronise import Synchroniser
@@ -81,13 +81,15 @@ def one(past_ms: int, now_ms: int, value: float = 30.0) -> Batch:
 def test_what_is_refused_is_counted_by_reason():
     sync, d = Synchroniser(SITE), Engine(REST.fork(), SITE).derived
     now_ms = T0_MS
-    for _ in range(4):
+    sync.correct(d, one(LATE_MS + 1, now_ms), now_ms)
+    assert sync.past.refused == {BEFORE: 1}  # history: the twin had not begun
+    for _ in range(LATE_MS // STEP_MS + 1):
         now_ms += STEP_MS
         sync.correct(d, one(0, now_ms, 22.0), now_ms)
     sync.correct(d, one(LATE_MS + 1, now_ms), now_ms)
     for _ in range(3):
         sync.correct(d, one(STEP_MS, now_ms), now_ms)
-    assert sync.past.refused == {TOO_LATE: 1, AGAIN: 3}
+    assert sync.past.refused == {BEFORE: 1, TOO_LATE: 1, AGAIN: 3}
 
 
 def test_a_clock_ahead_counts_as_now():

@@ -159,6 +159,7 @@ HOSTED = """
 [hosts]
 gateway = "lab/a/r01/n01"
 'web-(\\d+)' = "lab/a/r03/n{1}"
+'(.+)-bmc' = "{1}"
 [[rule]]
 match = "cpu.usage_active"
 component = "{node:host}"
@@ -177,6 +178,7 @@ unit = "%"
         ("a-r03-n12", "lab/a/r03/n12"),
         ("A_R03.N12", "lab/a/r03/n12"),
         ("lab/b/r01/n01", "lab/b/r01/n01"),
+        ("a-r03-n12-bmc", "lab/a/r03/n12"),
         ("n01", "n01"),
         ("10.0.0.7:9100", "10.0.0.7:9100"),
     ],

@@ -51,6 +51,16 @@ def run(home: Path, file: str, force: bool, told: Told = lambda done, of: None) 
     return {"ok": True, "items": items, "path": str(to)}
 
 
+def for_people(results: dict[str, Any]) -> dict[str, Any]:
+    """The results with one row for all the files of a folder: a spool has a thousand."""
+    rows: dict[str, list[float]] = {}
+    for item in results["items"]:
+        folder, _, name = str(item["name"]).rpartition("/")
+        rows.setdefault(f"{folder}/" if folder else name, []).append(item["mb"])
+    items = [{"name": name, "files": len(sizes), "MB": round(sum(sizes), 3)} for name, sizes in rows.items()]
+    return results | {"items": items}
+
+
 def state_files(home: Path) -> Iterator[Path]:
     """Every file of a folder of state that is worth keeping, in order of name."""
     for path in sorted(home.rglob("*")):

@@ -22,7 +22,7 @@ from plant.site import load_site
 from predict.registry import CARD, load
 from recovery.ledger import Ledger
 from twin.telemetry.sqlite_store import SqliteStore
-from verbs import doctor_slurm
+from verbs import doctor_slurm, doctor_store
 from verbs.doctor_sources import checks
 from verbs.settings import CONFIG
 
@@ -51,7 +51,7 @@ def run(home: Path, config: str | Path = CONFIG, now_ms: int = 0) -> dict[str, A
         "ledger": lambda: _ledger(home),
         "telemetry schema": lambda: _telemetry(home),
     }
-    needed |= checks(config, now_ms) | doctor_slurm.checks(config, now_ms)
+    needed |= doctor_store.checks(config) | checks(config, now_ms) | doctor_slurm.checks(config, now_ms)
     wished: dict[str, Callable[[], Check]] = {"screen port": _port, "servers": _servers, "pinned versions": _pinned}
     rows = [_row(name, check, False) for name, check in needed.items()]
     rows += [_row(name, check, True) for name, check in wished.items()]

@@ -89,18 +89,19 @@ def run(
     except KeyboardInterrupt:
         say("interrupted")
         return INTERRUPTED
-    show(ask, {**results, **{key: value for key, value in cost.items() if key not in results}})
+    full = {**results, **{key: value for key, value in cost.items() if key not in results}}
+    show(ask, full, getattr(loaded, "for_people", dict))
     return GOOD if good(results) else BAD
 
 
-def show(ask: Ask, results: Mapping[str, Any]) -> None:
-    """Print results as one JSON object, or as tables."""
+def show(ask: Ask, results: Mapping[str, Any], for_people: Callable[[Any], dict[str, Any]] = dict) -> None:
+    """Print results as one JSON object, or as tables; `for_people` makes of them what the tables hold."""
     if ask.as_json:
         print(envelope.text(envelope.answer(ask.command, ask.seed, ask.inputs, results)), flush=True)
         return
     from verbs import table
 
-    table.show(envelope.finite(dict(results)))
+    table.show(envelope.finite(for_people(results)))
 
 
 def refuse(command: str, error: ForetwinError, *, as_json: bool, debug: bool) -> int:

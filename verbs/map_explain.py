@@ -18,6 +18,7 @@ from twin.telemetry.samples import Samples, Series
 from verbs.mapfiles import read_files
 
 LISTED = 50
+STRANGER = "no component of the site"
 HOW = "a name of the file such as upsd.time_left_ns, a pattern over it, or a whole line of line protocol in quotes"
 
 
@@ -38,6 +39,35 @@ def run(name: str, files: Sequence[str], mapping: str | None, site: str | None) 
     return {"ok": all(item["rule"] for item in items), "items": items, "series": len(bearing)}
 
 
+def for_people(results: dict[str, Any]) -> dict[str, Any]:
+    """The results with a line for each series that a screen holds: rule, place, values with their units."""
+    return results | {"items": [_line(item) for item in results["items"]]}
+
+
+def _line(item: dict[str, Any]) -> dict[str, Any]:
+    line = {"series": item["series"][0]["name"], "rule": item["rule"] or "none", "becomes": _becomes(item)}
+    if "value_before" in item:
+        after = item["value_after"]
+        line["before"] = f"{_short(item['value_before'])} {item['unit_before']}".strip()
+        line["after"] = item.get("value_after_reason", "no value") if after is None else _short(after)
+        line["after"] += f" {item['unit_after']}" if after is not None else ""
+    return line
+
+
+def _becomes(item: dict[str, Any]) -> str:
+    """The place that a series fills, or why it fills none."""
+    if "channel" not in item:
+        near = "".join(f"; {one}" for one in item.get("near", []))
+        return item.get("event") or ("left out" if item.get("left_out") else f"{item['rule_reason']}{near}")
+    joined = f", {item['combine']} of several" if item["combine"] else ""
+    stranger = ", no component of the site" if item.get("kind_reason") == STRANGER else ""
+    return f"{item['component']} {item['channel']}{joined}{stranger}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
 def _bears(series: Series, name: str) -> bool:
     words = (name_of(series), str(series), series.field, series.measurement)
     return any(fnmatchcase(word, name) for word in words) or name in str(series)
@@ -56,14 +86,15 @@ def _item(samples: Samples, n: int, names: Mapping, kind_of: dict[str, str]) -> 
             "component": meaning.component,
             "kind": kind_of.get(meaning.component) if kind_of else None,
             "channel": meaning.channel,
-            "unit_before": meaning.unit or unit,
+            # a rule that says scale and offset has not said what theirs is called
+            "unit_before": meaning.unit or (unit if (meaning.scale, meaning.offset) == (1.0, 0.0) else ""),
             "unit_after": f"{unit} from the rate each second" if meaning.counter else unit,
             "value_before": samples.text.get(int(rows[-1]), value),
             "value_after": None if meaning.counter else _after(samples, int(rows[-1]), meaning),
             "combine": meaning.combine,
         }
         row |= {"value_after_reason": "a counter needs two samples"} if meaning.counter else {}
-        row |= {} if row["kind"] else {"kind_reason": "no component of the site" if kind_of else "no site given"}
+        row |= {} if row["kind"] else {"kind_reason": STRANGER if kind_of else "no site given"}
     elif meaning is not None:
         row["left_out"] = True
     if happening is not None and happening.rule.event is not None:

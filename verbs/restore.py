@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from plant.errors import ConfigError
-from verbs import archive
+from verbs import archive, backup
 from verbs.archive import Told
 from verbs.backup import REPLACED, STAGED, is_database, state_files
 from verbs.worker_lock import WorkerLock
 
+for_people = backup.for_people
 READY = "READY"
 FILES = "files"
 WAIT_S = 60.0

@@ -65,6 +65,8 @@ def run(
             live.tick(_grid_ms(live.tick_ms))
             if once and not live.ticks and not stopped.wait(live.left_s()):  # an earlier worker had this instant
                 live.tick(_grid_ms(live.tick_ms))
+            if not once:
+                say(f"{_iso(_wall_ms())}  {live.greeting()}")
             while not once and not stopped.wait(live.left_s()):
                 if pending(home):
                     live = _restored(live)
@@ -94,6 +96,7 @@ class LiveWorker:
     stopped: threading.Event
     ticks: int = 0
     last: Tick | None = field(default=None, init=False)
+    _gone: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         """Open store, ledger, scheduler and board; go on where an earlier worker stopped."""
@@ -183,10 +186,15 @@ class LiveWorker:
         """A tick that a store gone for a while does not end: said once a minute, nothing is started meanwhile."""
         try:
             self.tick(now_ms)
+            if self._gone:
+                self._gone = False
+                self.say(f"{_iso(now_ms)}  the telemetry store is back")
         except StoreUnavailable as error:
+            self._gone = True
             self.teller.once(f"{error} {now_ms // 60_000}", f"{_iso(now_ms)}  {error}; trying again")
             with suppress(StoreUnavailable):  # the board's own file may be what is gone
                 self.poster.beat(self.worker, now_ms, _wall_ms(), "running")
+                self.board.put_json("sources", self.intake.rows(), now_ms)
 
     def left_s(self) -> float:
         """Seconds until the next tick is due."""
@@ -204,6 +212,11 @@ class LiveWorker:
             self.scheduler.close()
             self.ledger.close()
             self.board.close()
+
+    def greeting(self) -> str:
+        """Who follows what from where, for the first line of a log."""
+        names = ", ".join(self.told.sources.tables) or "no sources"
+        return f"following {self.site.name}: {names}; store {_address(self.told)}, state {self.home}; SIGINT ends it"
 
     def items(self) -> list[Row]:
         """What the last tick saw and did, one row each, then what is missing for more."""

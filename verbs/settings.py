@@ -203,7 +203,7 @@ def _file(path: Path) -> dict[str, Any]:
     if path.name == CONFIG and not path.exists():
         return {}
     try:
-        if not tomllib.loads(path.read_text(encoding="utf-8")):
+        if not tomllib.loads(path.read_text(encoding="utf-8-sig")):
             return {}
     except (OSError, ValueError):
         pass  # load_toml says what is wrong, in the words of the house

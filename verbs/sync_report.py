@@ -6,8 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from plant.channels import CHANNELS
 from plant.errors import ConfigError
 from twin.board import Board
+
+AHEAD = {0: "now", 600: "10 min", 3600: "1 h"}
 
 
 def run(home: Path) -> dict[str, Any]:
@@ -27,7 +30,7 @@ def run(home: Path) -> dict[str, Any]:
     return {
         "in_sync": found.get("in_sync"),
         "sync_reason": found.get("sync_reason", ""),
-        "at": datetime.fromtimestamp(at_ms / 1000.0, UTC).isoformat(timespec="seconds"),
+        "at": _iso(at_ms),
         "site": known.get("site"),
         "simulated": bool(known.get("simulated")),
         "age_s": known.get("age_s"),
@@ -38,6 +41,75 @@ def run(home: Path) -> dict[str, Any]:
         "shut_out": found.get("shut_out") or [],
         "sources": _sources(posted.get("sources")),
     }
+
+
+def for_people(results: dict[str, Any]) -> dict[str, Any]:
+    """The results with what a screen holds of each row: errors with their unit, shares in percent, ages in seconds."""
+    return results | {
+        "rows": [_line(row) for row in results["rows"]],
+        "halls": [_hall(row) for row in results["halls"]],
+        "sources": [_source(row) for row in results["sources"]],
+    }
+
+
+def _line(row: dict[str, Any]) -> dict[str, Any]:
+    unit, share = _unit(str(row["channel"])), _percent
+    ahead_s = row.get("horizon_s") or 0
+    return {
+        "channel": row["channel"],
+        "ahead": AHEAD.get(ahead_s, f"{ahead_s} s"),
+        "n": row["n"],
+        "rmse": _number(row["rmse"], unit),
+        "last held": _number(row["persistence_rmse"], unit),
+        "mape": share(row["mape"]),
+        "nmbe": share(row["nmbe"]),
+        "cv-rmse": share(row["cv_rmse"]),
+        "in 80 % band": share(row["coverage80"]),
+    }
+
+
+def _hall(row: dict[str, Any]) -> dict[str, Any]:
+    since = row.get("since_ms")
+    return {
+        "hall": row.get("hall"),
+        "state": f"out of sync since {_iso(since)}" if row.get("out") and since else "out" if row.get("out") else "in",
+        "worst channel": row.get("channel") or "none judged yet",
+        "times expected (out above 3)": row.get("level"),
+    }
+
+
+def _source(row: dict[str, Any]) -> dict[str, Any]:
+    error, at_ms = row.get("last_error"), row.get("last_error_ms")
+    return {
+        "source": row.get("name"),
+        "kind": row.get("kind"),
+        "state": row.get("state"),
+        "newest": _of_s(row.get("age_s")),
+        **{key: row.get(key) for key in ("readings", "refused", "unmatched", "waiting")},
+        "last error": f"{_iso(at_ms)} {error}" if error and at_ms else error or "none",
+    }
+
+
+def _unit(channel: str) -> str:
+    """Unit of an error: a difference of temperatures is in kelvin."""
+    unit = next((one.unit for one in CHANNELS if ".".join(one.key) == channel), "")
+    return {"C": "K", "fraction": "", "flag": ""}.get(unit, unit)
+
+
+def _number(value: float | None, unit: str) -> str:
+    return "-" if value is None else f"{value:.3g} {unit}".strip()
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100.0 * value:.3g} %"
+
+
+def _of_s(age_s: float | None) -> str:
+    return "no sample yet" if age_s is None else f"{age_s:.0f} s old"
+
+
+def _iso(at_ms: float) -> str:
+    return datetime.fromtimestamp(at_ms / 1000.0, UTC).isoformat(timespec="seconds")
 
 
 KEYS = (

@@ -1,7 +1,8 @@
 """Late and out-of-order readings: each is held against what the twin predicted for its own time.
 
 The rule, also in docs/sync.md:
-- A reading older than LATE_MS is refused (`too_late`); one from a clock ahead counts as of now.
+- A reading older than LATE_MS is refused (`too_late`; `before_start` where the twin had not begun); one from a clock
+  ahead counts as of now.
 - The twin remembers what it predicted at the steps of the last LATE_MS, MOMENTS of them at most. A reading belongs to
   the step nearest to it.
 - A sensor counts once for each step: of several in one batch the last one; what comes later for the same step is
@@ -32,7 +33,7 @@ Ints = NDArray[np.int64]
 LATE_MS = 120_000
 MOMENTS = 12
 NEVER_MS = -(2**62)
-TOO_LATE, AGAIN = "too_late", "again"
+TOO_LATE, AGAIN, BEFORE = "too_late", "again", "before_start"
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,12 @@ class Past:
         self._heard = np.zeros((MOMENTS, names.count), dtype=bool)
         self.newest_ms = np.zeros(names.count, dtype=np.int64)
         self.refused: dict[str, int] = {}
+        self.begun_ms = 2**62
+        """First moment: what is older than that is history, which a store keeps and nobody has missed."""
 
     def now(self, now_ms: int) -> Moment:
         """Return the moment of now, begun if it is new; what is older than any reading that may come is forgotten."""
+        self.begun_ms = min(self.begun_ms, now_ms)
         if not self.moments or self.moments[-1].time_ms < now_ms:
             while len(self.moments) >= MOMENTS or (
                 len(self.moments) > 2 and self.moments[1].time_ms <= now_ms - LATE_MS
@@ -122,7 +126,9 @@ class Past:
         sensor = self.names.find(batch)
         known = sensor >= 0
         late = known & (batch.time_ms < now_ms - LATE_MS)
-        self._refuse(TOO_LATE, int(late.sum()))
+        before = late & (batch.time_ms < self.begun_ms)
+        self._refuse(BEFORE, int(before.sum()))
+        self._refuse(TOO_LATE, int(late.sum() - before.sum()))
         at = np.flatnonzero(known & ~late)
         if not len(at):
             return []

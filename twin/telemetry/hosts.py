@@ -1,7 +1,7 @@
 """Names of hosts and devices joined to components of the site: by the user's table, else by the site's own names.
 
 A host `web-17.example.org:9100` meets the entry `web-17`, a pattern such as `web-(\\d+)`, or the one component whose id
-ends in `web-17`. A name that fits two components fits none.
+ends in `web-17`. What an entry says may be such an ending too. A name that fits two components fits none.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ _GROUP = re.compile(r"\{(\d+)\}")
 
 
 class Hosts:
-    """`table`: name or regular expression -> component id with {1} for groups; `kind_of`: component id -> kind."""
+    """`table`: name or regular expression -> component id, or its end, with {1} for groups.
+
+    `kind_of`: component id -> kind.
+    """
 
     def __init__(self, table: Mapping[str, str], kind_of: Mapping[str, str] | None) -> None:
         self._table = dict(table)
@@ -26,15 +29,18 @@ class Hosts:
 
     def join(self, kind: str, name: str) -> str:
         """The component of a kind that a name means, or the name itself where nothing says so."""
-        candidates = _forms(name)
-        for form in candidates:
+        for form in _forms(name):
             found = self._by_table(form)
             if found is not None:
-                return found
+                return self._by_ending(kind, found)
+        return self._by_ending(kind, name)
+
+    def _by_ending(self, kind: str, name: str) -> str:
+        """The component of a kind that is called so or whose id alone ends so, or the name itself."""
         if name in self._kind_of:
             return name
         mine = self._endings.get(kind, {})
-        return next((mine[key] for form in candidates if (key := plain(form)) in mine), name)
+        return next((mine[key] for form in _forms(name) if (key := plain(form)) in mine), name)
 
     def _by_table(self, name: str) -> str | None:
         if name in self._table:

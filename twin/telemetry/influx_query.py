@@ -178,7 +178,9 @@ def refusal(url: str, database: str, found: str, status: int) -> StoreUnavailabl
     where = f"{url} database {database}"
     short = " ".join(found.split())[:200]
     if status in (401, 403):
-        return StoreUnavailable(where=where, found=f"the token was refused ({status})", cure="give a token that may")
+        return StoreUnavailable(
+            where=where, found=f"the token was refused ({status})", cure="give a token that may do this"
+        )
     if status == 404 or "database not found" in found:
         return StoreUnavailable(
             where=where, found="no such database", cure=f"create it: influx -execute 'CREATE DATABASE \"{database}\"'"

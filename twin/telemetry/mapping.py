@@ -210,7 +210,7 @@ def load_mapping(path: str | Path | None, kind_of: Table[str, str] | None = None
     if path is None:
         return Mapping(MappingFile(), kind_of)
     file = shipped(FOLDER, path)
-    read: MappingFile = load_toml(file, MappingFile, ConfigError, checks=(faults_of, _include_faults))
+    read: MappingFile = load_toml(file, MappingFile, ConfigError, (faults_of, _include_faults), FOLDER)
     return Mapping(read, kind_of, file.name)
 
 

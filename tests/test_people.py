@@ -1,0 +1,85 @@
+"""What verbs make of their results for people: lines that fit a screen, numbers with units, no raw instants."""
+
+from __future__ import annotations
+
+import pytest
+
+from plant.errors import ConfigError
+from plant.site import load_site
+from twin.telemetry.mapping import load_mapping
+from verbs import backup, map_explain, settings, sync_report, table
+
+LINE = "upsd,ups_name={name} time_left_ns=9800000000000i"
+WIDTH = 100
+
+
+def test_explain_says_place_and_values_with_their_units():
+    site = load_site("tiny")
+    (line,) = map_explain.for_people(map_explain.run(LINE.format(name=site.ups_ids[0]), [], "telegraf", "tiny"))[
+        "items"
+    ]
+    assert line["becomes"] == f"{site.ups_ids[0]} runtime_s"
+    assert (line["before"], line["after"]) == ("9.8e+12 ns", "9800 s")
+
+
+def test_explain_says_of_a_stranger_and_of_what_no_rule_takes_why():
+    (line,) = map_explain.for_people(map_explain.run(LINE.format(name="odd"), [], "telegraf", "tiny"))["items"]
+    assert line["becomes"] == "odd runtime_s, no component of the site"
+    (line,) = map_explain.for_people(map_explain.run("odd,host=a thing=1", [], "telegraf", None))["items"]
+    assert (line["rule"], line["becomes"]) == ("none", "no rule takes it")
+
+
+def test_explain_claims_no_unit_where_a_rule_has_scale_and_offset():
+    line = "cpu,cpu=cpu-total,host=a usage_idle=40"
+    (item,) = map_explain.run(line, [], "telegraf", None)["items"]
+    assert (item["unit_before"], item["value_after"]) == ("", pytest.approx(0.6))
+
+
+POSTED = {
+    "in_sync": False, "sync_reason": "x", "at": "t", "site": "tiny", "simulated": False, "age_s": 1.0,
+    "rows": [
+        {"channel": "rack.inlet_c", "horizon_s": 600, "n": 3, "rmse": 0.1234, "persistence_rmse": None, "mape": 0.01,
+         "nmbe": -0.002, "cv_rmse": 0.012, "coverage80": 0.8},
+        {"channel": "node.power_kw", "horizon_s": 0, "n": 3, "rmse": 0.05, "persistence_rmse": 0.1, "mape": None,
+         "nmbe": None, "cv_rmse": None, "coverage80": None},
+    ],
+    "halls": [{"hall": "lab/a", "channel": "rack.inlet_c", "level": 4.0, "out": True, "since_ms": 1_671_323_760_000}],
+    "sources": [{"name": "bus", "kind": "influx", "state": "ok", "age_s": None, "readings": 4, "refused": 0,
+                 "unmatched": 0, "waiting": 0, "last_error": "gone", "last_error_ms": 1_671_323_760_000}],
+}  # fmt: skip
+
+
+def test_the_sync_report_has_units_and_instants_and_fits(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(WIDTH))
+    shown = sync_report.for_people(POSTED)
+    first, second = shown["rows"]
+    assert (first["ahead"], first["rmse"], first["last held"], first["nmbe"]) == ("10 min", "0.123 K", "-", "-0.2 %")
+    assert (second["ahead"], second["rmse"], second["mape"]) == ("now", "0.05 kW", "-")
+    assert shown["halls"][0]["state"] == "out of sync since 2022-12-18T00:36:00+00:00"
+    assert shown["sources"][0]["last error"] == "2022-12-18T00:36:00+00:00 gone"
+    table.show(shown)
+    out = capsys.readouterr().out
+    assert "node.power_kw" in out
+    assert max(map(len, out.splitlines())) <= WIDTH
+
+
+def test_a_backup_counts_the_blocks_of_a_spool_in_one_row():
+    items = [{"name": "ledger.sqlite", "mb": 1.0}, *({"name": f"spool/{n}.sent", "mb": 0.5} for n in range(99))]
+    assert backup.for_people({"ok": True, "items": items})["items"] == [
+        {"name": "ledger.sqlite", "files": 1, "MB": 1.0},
+        {"name": "spool/", "files": 99, "MB": 49.5},
+    ]
+
+
+def test_files_of_windows_with_their_mark_are_read(tmp_path):
+    mapping, config = tmp_path / "m.toml", tmp_path / "s.toml"
+    mapping.write_bytes(b'\xef\xbb\xbf[hosts]\r\n"web" = "lab/a/r01/n01"\r\n')
+    assert load_mapping(mapping).matchers == []
+    config.write_bytes(b'\xef\xbb\xbf[site]\r\nfile = "tiny"\r\n')
+    assert settings.load(config).site.file == "tiny"
+
+
+def test_a_shipped_mapping_may_be_named_as_files_name_it():
+    assert len(load_mapping("builtin:telegraf").matchers) == len(load_mapping("telegraf").matchers) > 0
+    with pytest.raises(ConfigError, match=r"shipped are .* telegraf"):
+        load_mapping("telegrafx")
