@@ -290,6 +290,30 @@ def power_of(engine: Engine, racks: np.ndarray, factor: float, now_ms: int) -> B
     return Batch.from_rows([(now_ms, n, "power_kw", float(v)) for n, v in zip(SITE.node_ids, kw, strict=True)])
 
 
+def test_a_slow_reading_that_nobody_can_expect_any_more_moves_nothing():
+    """Chillers said what they draw; until their turn comes the water is too warm to tell what they should."""
+    engine, sync = alone(members=6)
+    s, now_ms, names = engine.state, T0_MS + 15 * MINUTE_MS, SITE.chiller_ids
+    sync._taken_ms["chiller", "power_kw"] = now_ms
+    drawn_kw = sync.operators["chiller", "power_kw"].predict(engine.derived).mean(axis=0).tolist()
+    rows = [(now_ms, name, "power_kw", kw + 0.02) for name, kw in zip(names, drawn_kw, strict=True)]
+    sync.correct(engine.derived, Batch.from_rows(rows), now_ms)
+    assert sync._kept["chiller", "power_kw"][1].all()
+    before = s.chiller_cop.copy()
+    s.loop_supply_c += 5.0
+    now_ms += 2 * MINUTE_MS
+    sync.correct(engine.derived, reading(SITE.hall_ids[0], "hot_c", 30.0, now_ms=now_ms), now_ms)
+    assert not sync._kept["chiller", "power_kw"][1].any(), "their turn has come"
+    np.testing.assert_allclose(s.chiller_cop, before, rtol=1e-3)  # no more than it forgets in two minutes
+    assert all(np.isfinite(value) for value in report_of(sync, "chiller.power_kw").values())
+
+
+def report_of(sync: Synchroniser, channel: str) -> dict[str, float]:
+    """The statistics of one channel, as far as they are numbers; none where it has not been heard."""
+    rows = [row for row in sync.report() if row["channel"] == channel]
+    return {k: v for row in rows for k, v in row.items() if isinstance(v, float)}
+
+
 def test_what_all_nodes_of_a_rack_say_moves_the_power_curve_of_that_rack():
     engine, sync = alone(members=16)
     one = np.arange(len(SITE.rack_ids)) == 2

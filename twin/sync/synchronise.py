@@ -185,9 +185,10 @@ class Synchroniser:
             at = np.flatnonzero(kept)
             predicted = columns(o.predict(d), at)
             mean = mean_of(predicted)
-            if o.kind == "node":  # a node that draws nothing says nothing about its scale
-                draws = mean > DRAWS_KW
-                at, predicted, mean = at[draws], predicted[:, draws], mean[draws]
+            # what nobody can tell now, and a node that draws nothing, says nothing about its parameters
+            told = mean > DRAWS_KW if o.kind == "node" else np.isfinite(mean)
+            if not told.all():
+                at, predicted, mean = at[told], predicted[:, told], mean[told]
             if len(at):
                 error_var = o.error_sd**2 + (o.error_frac * mean) ** 2
                 noise_var = np.full(len(at), o.noise_sd**2)
