@@ -7,10 +7,15 @@ import pytest
 from plant.errors import ConfigError
 from plant.site import load_site
 from twin.telemetry.mapping import load_mapping
-from verbs import backup, map_explain, settings, sync_report, table
+from twin.telemetry.memory_store import MemoryStore
+from twin.telemetry.store import Batch
+from verbs import backup, export, map_explain, settings, sync_report, table
+from verbs.feeding import check
+from verbs.settings_sources import SourceTable
 
 LINE = "upsd,ups_name={name} time_left_ns=9800000000000i"
 WIDTH = 100
+NOW_MS = 1_795_000_000_000
 
 
 def test_explain_says_place_and_values_with_their_units():
@@ -83,3 +88,37 @@ def test_a_shipped_mapping_may_be_named_as_files_name_it():
     assert len(load_mapping("builtin:telegraf").matchers) == len(load_mapping("telegraf").matchers) > 0
     with pytest.raises(ConfigError, match=r"shipped are .* telegraf"):
         load_mapping("telegrafx")
+
+
+def test_a_variable_for_a_source_that_is_not_there_is_told_as_such(tmp_path, monkeypatch):
+    config = tmp_path / "s.toml"
+    config.write_text("[sources.bus]\nkind = 'nut'\nurl = '127.0.0.1:1'\n")
+    monkeypatch.setenv("FORETWIN_SOURCES__OLD__TOKEN", "sesame")
+    with pytest.raises(ConfigError) as told:
+        settings.load(config)
+    assert "environment: FORETWIN_SOURCES__OLD__TOKEN speaks of no source of s.toml" in str(told.value)
+    assert "sesame" not in str(told.value)
+    monkeypatch.delenv("FORETWIN_SOURCES__OLD__TOKEN")
+    monkeypatch.setenv("FORETWIN_SOURCES__NEW__KIND", "nut")
+    monkeypatch.setenv("FORETWIN_SOURCES__NEW__URL", "127.0.0.1:1")
+    assert set(settings.load(config).sources.tables) == {"bus", "new"}
+
+
+def test_doctor_names_the_components_that_the_site_lacks(tmp_path):
+    (tmp_path / "in.csv").write_text("time,component,channel,value\n2026-11-19T00:00:00Z,lab/x,inlet_c,22\n")
+    table = SourceTable(kind="csv", path=str(tmp_path / "in.csv"))
+    ok, found, cure = check("tab", table, load_site("tiny"), NOW_MS)
+    assert not ok
+    assert "1 unknown_component" in found
+    assert "[hosts]" in cure
+    assert "lab/x" in cure
+
+
+def test_an_export_without_a_row_says_what_it_may_have_missed(tmp_path):
+    store = MemoryStore()
+    arguments = (None, None, "nobody*", None, None, False)
+    assert "holds nothing" in export.run(lambda: store, str(tmp_path / "a.parquet"), *arguments)["empty_because"]
+    store.write(Batch.from_rows([(NOW_MS, "lab/a/r01", "inlet_c", 22.0)]))
+    told = export.run(lambda: store, str(tmp_path / "b.parquet"), *arguments)
+    assert told["empty_because"] == "nothing fits --from --to --component; the store holds 1 series"
+    assert "empty_because" not in export.run(lambda: store, str(tmp_path / "c.parquet"), *[None] * 5, False)

@@ -13,6 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from plant.channels import CHANNELS
+from plant.errors import TelemetryError
 from plant.site import Site, load_site
 from twin.emulator import Emulator, Scenario
 from twin.telemetry.expecting import Expected
@@ -297,10 +298,11 @@ def test_coverage_doubles_strangers_and_gaps(tmp_path):
     (tmp_path / "m.toml").write_text('include = ["builtin:telegraf"]\n')
     got = run([str(tmp_path / "t.lp")], str(tmp_path / "m.toml"), "tiny", NOW)
     assert got["ok"] is False
-    assert got["wrong"] == ["1 names are no component of the site: add [hosts]"]
+    assert got["wrong"] == ["1 names are no component of the site: say under [hosts] which they are"]
     assert got["coverage_frac"] == pytest.approx(22 / 23)
     assert got["unmatched"] == [{"name": "odd.thing", "samples": 1}]
     assert got["unknown_components"] == [{"component": "nobody", "series": 1}]
+    assert got["unreadable_rows"] == []
     row = next(one for one in got["readings"] if one["channel"] == "util_frac")
     assert (row["samples"], row["interval_s"], row["gaps"], row["longest_gap_s"]) == (21, 10.0, 1, 710.0)
     later = run([str(tmp_path / "t.lp")], str(tmp_path / "m.toml"), "tiny", NOW, "1min", 0.5)
@@ -334,3 +336,45 @@ def test_rules_are_proposed_from_names_and_never_for_limits():
     assert {one.channel for one in said} == {"cooling_unit.supply_c", "node.inlet_c"}
     assert 'component = "{cooling_unit:device}"' in next(o.toml for o in said if o.channel == "cooling_unit.supply_c")
     assert 'unit = "F"' in next(o.toml for o in said if o.channel == "node.inlet_c")
+
+
+def test_rows_that_cannot_be_read_are_told_with_file_and_line_and_count_where_they_are_many(tmp_path):
+    good = "".join(f"mem,host=a-r01-n01 available_percent=50 {(T0 + 1000 * n) * 10**6}\n" for n in range(99))
+    (tmp_path / "t.lp").write_text(f"rubbish\n{good}")
+    got = run([str(tmp_path / "t.lp")], "telegraf", "tiny", NOW)
+    assert (got["ok"], got["unreadable"]) == (True, 1)
+    assert got["unreadable_rows"][0]["row"].startswith("t.lp line 1: ")
+    (tmp_path / "t.lp").write_text("rubbish\n" + good.splitlines()[0])
+    got = run([str(tmp_path / "t.lp")], "telegraf", "tiny", NOW)
+    assert got["ok"] is False
+    assert got["wrong"][0].startswith("1 of 2 rows cannot be read, the first: t.lp line 1: ")
+
+
+def test_of_nothing_there_is_no_coverage(tmp_path):
+    (tmp_path / "t.lp").write_text("")
+    got = run([str(tmp_path / "t.lp")], "telegraf", "tiny", NOW)
+    assert (got["ok"], got["coverage_frac"], got["coverage_frac_reason"]) == (False, None, "no samples")
+
+
+@pytest.mark.parametrize("name", ["folder", "folder.lp"])
+def test_a_folder_in_the_place_of_a_file_is_called_one(tmp_path, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(TelemetryError, match="is a folder"):
+        run([str(tmp_path / name)], None, None, NOW)
+
+
+def test_what_is_called_by_the_opposite_is_not_proposed():
+    def of(name: str) -> set[str]:
+        tags = {"name": name, "source": "a-r01-n01"}
+        return {one.channel for one in suggest([Series.of("redfish_x", "reading_celsius", tags)], None)}
+
+    assert of("Exhaust Temp").isdisjoint({"node.inlet_c", "rack.inlet_c"})
+    assert of("Inlet Temp").isdisjoint({"node.outlet_c", "rack.outlet_c"})
+    assert not suggest([Series.of("cpu", "usage_idle", {"host": "a"})], {"a": "node"})
+
+
+def test_a_proposal_reads_the_component_where_the_users_hosts_say_it_is():
+    site = site_of("tiny")
+    series = Series.of("upsd", "load_percent", {"model": "Smart", "serial": "S1", "ups_name": "ups-a"})
+    (one,) = suggest([series], kinds_of(site), {"ups-a": site.ups_ids[0]})
+    assert 'component = "{ups:ups_name}"' in one.toml

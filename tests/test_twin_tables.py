@@ -69,8 +69,8 @@ def test_wide_form_with_and_without_a_component(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a,b\n1,2\n", "also time ('time')"),
-        ("time,component,value\n1,a,2\n", "also channel ('channel')"),
+        ("a,b\n1,2\n", "lacks time ('time')"),
+        ("time,component,value\n1,a,2\n", "lacks channel ('channel')"),
         ("", "cannot be read"),
         ("time,component,channel,value\n1,2\n", "cannot be read"),
     ],

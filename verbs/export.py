@@ -61,7 +61,16 @@ def run(
         store.close()
     items = [{"file": str(to), "rows": readings, "what": "readings"},
              {"file": str(events_to), "rows": events, "what": "events"}]  # fmt: skip
-    return {"ok": True, "items": items, "path": str(to)}
+    told_why = {} if readings or events else {"empty_because": _why_empty(len(newest), component, channel)}
+    return {"ok": True, "items": items, "path": str(to), **told_why}
+
+
+def _why_empty(series: int, component: str | None, channel: str | None) -> str:
+    """What an export without a row may have missed."""
+    if not series:
+        return "the store holds nothing; that of an InfluxDB is named by --store http://HOST:PORT/DATABASE"
+    asked = " ".join(word for word in ("--from --to", component and "--component", channel and "--channel") if word)
+    return f"nothing fits {asked}; the store holds {series} series"
 
 
 def _check_target(to: Path, events_to: Path, force: bool) -> None:

@@ -26,6 +26,7 @@ UNREADABLE = "unreadable_row"
 MOST_AT_ONCE = 500_000
 SETTLE_S = 10.0
 REASONS_SAID = 3
+NAMES_SAID = 4
 STILL_COMING = ("starting", "catching up")
 CHECKED_H = 1.0 / 6.0
 
@@ -163,5 +164,9 @@ def check(name: str, table: SourceTable, site: Site | None, now_ms: int) -> tupl
         found += f", {len(read.bad)} rows unreadable ({read.bad[0]})"
     if not n:
         return False, "answers, but says nothing", "see whether anything writes to it"
+    strangers = sorted({one.component for one in refused if one.reason == "unknown_component"})
     cure = "foretwin map check shows which names no rule takes"
+    if strangers:
+        cure = f"say under [hosts] of its mapping which components these are: {', '.join(strangers[:NAMES_SAID])}"
+        cure += f" and {len(strangers) - NAMES_SAID} more" if len(strangers) > NAMES_SAID else ""
     return len(good) + len(meant.events) > 0, found, cure

@@ -13,6 +13,7 @@ from twin.telemetry.mapping import load_mapping
 from verbs.mapfiles import read_files, since
 
 SHOWN = 1_000
+UNREADABLE = 5
 
 
 def run(
@@ -35,17 +36,19 @@ def run(
     names = load_mapping(mapping, kind_of)
     samples, unreadable = read_files(files, names)
     found = check(since(samples, start), names, stage, now_ms)
-    wrong = _wrong(found, min_coverage_frac)
+    wrong = _wrong(found, unreadable, min_coverage_frac)
     return {
         "ok": not wrong,
         "wrong": wrong,
-        "coverage_frac": found.coverage,
+        "coverage_frac": found.coverage if found.samples else None,
+        **({} if found.samples else {"coverage_frac_reason": "no samples"}),
         "min_coverage_frac": min_coverage_frac,
         "samples": found.samples,
         "series": found.series,
         "events": found.events,
         "dropped": found.dropped,
-        "unreadable": found.unreadable + unreadable,
+        "unreadable": found.unreadable + len(unreadable),
+        "unreadable_rows": [{"row": row} for row in unreadable[:UNREADABLE]],
         "unmatched": [{"name": name, "samples": n} for name, n in found.unmatched],
         "items": [finding.as_dict() for finding in found.findings],
         "out_of_range_frac": found.out_of_range,
@@ -55,15 +58,20 @@ def run(
     } | ({"readings": [_row(one) for one in found.placed[:SHOWN]]} if every_series else {})
 
 
-def _wrong(found: Report, min_coverage_frac: float) -> list[str]:
+def _wrong(found: Report, unreadable: Sequence[str], min_coverage_frac: float) -> list[str]:
     """Why a mapping is not right, in words; empty where nothing is found."""
     share = f"rules take {found.coverage:.1%} of the samples, {min_coverage_frac:.1%} are asked for"
+    rows, first = found.samples + len(unreadable), unreadable[0] if unreadable else ""
     said = (
         (not found.samples, "no samples"),
+        (
+            len(unreadable) > (1.0 - min_coverage_frac) * rows,
+            f"{len(unreadable)} of {rows} rows cannot be read, the first: {first}",
+        ),
         (found.samples and found.coverage < min_coverage_frac, share),
         (found.findings, f"{len(found.findings)} findings, see items"),
         (found.duplicates, f"{len(found.duplicates)} places are given to several series"),
-        (found.unknown, f"{len(found.unknown)} names are no component of the site: add [hosts]"),
+        (found.unknown, f"{len(found.unknown)} names are no component of the site: say under [hosts] which they are"),
     )
     return [text for yes, text in said if yes]
 

@@ -18,7 +18,7 @@ def run(files: Sequence[str], mapping: str | None, site: str | None) -> dict[str
     names = load_mapping(mapping, kind_of)
     samples, _ = read_files(files, names)
     unmatched = names.translate(samples).unmatched
-    found = suggest(list(unmatched), kind_of)
+    found = suggest(list(unmatched), kind_of, names.hosts)
     return {
         "ok": True,
         "unmatched": len(unmatched),

@@ -20,10 +20,10 @@ SPAN = re.compile(r"(\d+(?:\.\d+)?)(s|min|h|d)")
 MS = {"s": 1_000.0, "min": 60_000.0, "h": 3_600_000.0, "d": 86_400_000.0}
 
 
-def read_files(files: Sequence[str], names: Mapping) -> tuple[Samples, int]:
-    """The samples of all files, and how many rows could not be read. Raises TelemetryError."""
-    reads = [read_file(Path(file), names) for file in files]
-    return joined(reads).samples, sum(len(read.bad) for read in reads)
+def read_files(files: Sequence[str], names: Mapping) -> tuple[Samples, list[str]]:
+    """The samples of all files, and each row that could not be read: file, line, why. Raises TelemetryError."""
+    reads = [(Path(file).name, read_file(Path(file), names)) for file in files]
+    return joined([read for _, read in reads]).samples, [f"{name} {bad}" for name, read in reads for bad in read.bad]
 
 
 def read_file(path: Path, names: Mapping) -> Read:
@@ -32,7 +32,8 @@ def read_file(path: Path, names: Mapping) -> Read:
         try:
             return lineprotocol.read(path.read_bytes())
         except OSError as error:
-            raise TelemetryError(str(path), error.strerror or str(error), "a file", "correct the path") from None
+            found = "is a folder" if path.is_dir() else (error.strerror or str(error)).lower()
+            raise TelemetryError(str(path), found, "a file", "correct the path") from None
     table = read_table(path, words_of(list(names.sources.values()) or [names.source]))
     return Read(samples_of(table, names.source_of(path.stem, table.column_names), path.stem))
 

@@ -115,6 +115,11 @@ def load_tables(file: Mapping[str, Any], where: str) -> tuple[dict[str, SourceTa
         if not _NAME.fullmatch(name):
             faults.append(Fault(place, "is no name of a source", NAME_RULE, "rename it"))
             continue
+        if name not in file and "kind" not in environment[name]:
+            set_ = ", ".join(f"{PREFIX}{name.upper()}__{key.upper()}" for key in environment[name])
+            cure = f"add [sources.{name}] with its kind, or unset the variable"
+            faults.append(Fault("environment", f"{set_} speaks of no source of {where}", " ".join(file), cure))
+            continue
         if "token" in said:
             cure = f"remove it, set {PREFIX}{name.upper()}__TOKEN, and make a new token: this one has lain in a file"
             faults.append(Fault(f"{place}.token", "a secret in the settings file", "the environment", cure))

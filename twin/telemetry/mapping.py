@@ -67,7 +67,7 @@ class Mapping:
 
     def __init__(self, read: MappingFile, kind_of: Table[str, str] | None = None, name: str = "") -> None:
         """Prepare the rules; `kind_of` (component id -> kind) lets the site's own names join hosts to components."""
-        self.sources, self._kind_of = dict(read.source), kind_of
+        self.sources, self._kind_of, self.hosts = dict(read.source), kind_of, dict(read.hosts)
         hosts = Hosts(read.hosts, kind_of)
         rules = [(rule, rule.id or f"{name or 'rule'}[{n}]") for n, rule in enumerate(read.rule)]
         for included in read.include:

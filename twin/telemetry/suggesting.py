@@ -26,6 +26,9 @@ _ALIKE = {
     "processor": "cpu", "rpm": "fan", "volts": "voltage", "v": "voltage", "mem": "memory", "dimm": "memory",
     "err": "errors", "psu": "supply", "freq": "frequency", "hz": "frequency", "of": "", "the": "", "a": "", "its": "",
 }  # fmt: skip
+# one of these in a name speaks against a channel that is called by the other
+_OPPOSITES = (("inlet", "outlet"), ("supply", "return"), ("input", "output"), ("idle", "utilization"))
+_AGAINST = {one: other for pair in _OPPOSITES for one, other in (pair, pair[::-1])}
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,17 @@ class Proposal:
     channel: str
 
 
-def suggest(unmatched: Sequence[Series], kind_of: Table[str, str] | None) -> list[Proposal]:
-    """A rule for each name that resembles a channel, the surest first. `kind_of`: components of the site."""
+def suggest(
+    unmatched: Sequence[Series], kind_of: Table[str, str] | None, table: Table[str, str] | None = None
+) -> list[Proposal]:
+    """A rule for each name that resembles a channel, the surest first.
+
+    kind_of: components of the site. table: what the user's [hosts] says.
+    """
     groups: dict[tuple[str, str], list[Series]] = defaultdict(list)
     for series in unmatched:
         groups[_pattern(series), dict(series.tags).get("name", "")].append(series)
-    hosts = Hosts({}, kind_of)
+    hosts = Hosts(table or {}, kind_of)
     found = [
         one for (match, _), group in groups.items() if (one := _proposal(match, group, hosts, kind_of)) is not None
     ]
@@ -77,7 +85,8 @@ def _component(group: Sequence[Series], row: Channel, hosts: Hosts, kind_of: Tab
     """The tag whose words are components of the kind most often; else the usual one."""
     names = [name for name, _ in group[0].tags] or ["host"]
     known = kind_of or {}
-    usual = next((name for name in ("component", "source", "server", "host") if name in names), names[0])
+    likely = (f"{row.kind}_name", "component", "source", "server", "host")
+    usual = next((name for name in likely if name in names), names[0])
 
     def hits(tag: str) -> int:
         return sum(known.get(hosts.join(row.kind, dict(one.tags).get(tag, ""))) == row.kind for one in group)
@@ -88,6 +97,8 @@ def _component(group: Sequence[Series], row: Channel, hosts: Hosts, kind_of: Tab
 
 def _alike(words: frozenset[str], row: Channel) -> float:
     """Share of words in common with the best of the channel's names, its own and those of sources."""
+    if _words(row.name) & {_AGAINST[word] for word in words & _AGAINST.keys()} - words:
+        return 0.0
     names = [f"{row.kind} {row.name}", f"{row.name}", *(name for every in row.aliases.values() for name in every)]
     return max(_overlap(words, _words(name)) for name in names)
 

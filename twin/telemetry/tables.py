@@ -53,14 +53,17 @@ def read_table(file: Path, words: set[str]) -> Any:
     from pyarrow import csv, parquet
 
     if not file.is_file():
-        raise TelemetryError(str(file), "no such file", "a CSV or Parquet file", HOW)
+        found = "is a folder" if file.is_dir() else "no such file"
+        raise TelemetryError(str(file), found, "a CSV or Parquet file; line protocol ends in .lp", HOW)
     try:
         if file.suffix in (".parquet", ".pq"):
             return parquet.read_table(file)
         return csv.read_csv(file, convert_options=csv_options(words))
     except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
         first = str(error).splitlines()[0]
-        raise TelemetryError(file.name, f"cannot be read: {first}", "a CSV or Parquet file", HOW) from None
+        raise TelemetryError(
+            file.name, f"cannot be read: {first}", "a CSV or Parquet file; line protocol ends in .lp", HOW
+        ) from None
 
 
 def csv_options(words: set[str]) -> Any:
@@ -83,7 +86,7 @@ def samples_of(table: Any, columns: Columns, stem: str) -> Samples:
     wanted |= {f"tag:{name}": name for name in columns.tags}
     missing = [f"{ours} ('{theirs}')" for ours, theirs in wanted.items() if theirs not in names]
     if missing:
-        raise TelemetryError(stem, f"columns {', '.join(names)}", f"also {', '.join(missing)}", HOW)
+        raise TelemetryError(stem, f"columns {', '.join(names)}", f"lacks {', '.join(missing)}", HOW)
     return _long({ours: _plain(table.column(theirs)) for ours, theirs in wanted.items()}, columns.time_unit)
 
 
