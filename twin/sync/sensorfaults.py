@@ -33,6 +33,7 @@ PULL_MS = 3 * 3_600_000  # how far a sensor has pulled parameters is forgotten w
 LEAST_PEERS = 4  # so many sensors of one channel in a hall tell what pulls them all
 SAME_FROZEN = 10  # a drift without any change is a frozen sensor
 GOOD, GOOD_SIGMAS, GOOD_DRIFT, GOOD_MS = 10, 3.0, 0.75, 600_000  # so many good ones over so long let it in again
+FOLLOWS_FRAC = 0.3  # an outlet follows its inlet at once by two thirds or so, then slowly: this much stays unsure
 TRIM = 3.0  # beyond so many sigmas a reading counts with less weight, unless the one before said the same
 
 STUCK, DRIFTING, SPIKING, UNIT, JUMPED = "frozen", "drifting", "spiking", "other unit", "off by a jump"
@@ -72,6 +73,12 @@ class Heard:
     jump_var: Array
     unit: str | NDArray[np.object_]
     drift_k: Array
+    shared: Array | None = None
+    """What all of their hall say beyond the prediction, where that is the air that they share; None: nothing."""
+
+    def in_common(self) -> Array:
+        """What each shares with its hall, 0 for nothing."""
+        return np.zeros(len(self.value)) if self.shared is None else self.shared
 
     def unit_of(self, i: int) -> str:
         """The unit of one reading."""
@@ -86,10 +93,13 @@ class Sensors:
         n = names.count
         self.board, self.channel = board, names.key_of
         self.last, self.step = np.full(n, np.nan), np.full(n, np.inf)
-        self.moves, self.drift, self.spikes, self.first_odd, self.pull = np.zeros((5, n))
+        self.moves, self.drift, self.alone, self.spikes, self.first_odd, self.pull = np.zeros((6, n))
         self.count, self.same, self.odd, self.far, self.good = np.zeros((5, n), dtype=np.int64)
         self.odd_ms, self.since_ms, self.good_ms, self.pull_ms = np.zeros((4, n), dtype=np.int64)
-        self.settled, self.out = np.zeros((2, n), dtype=bool)
+        self.slow = np.zeros(n)
+        """How far each has drifted on a line [K], 0 for not (`twin.sync.trends`)."""
+        self.settled, self.out, self.held = np.zeros((3, n), dtype=bool)
+        """held: in doubt, its readings move nothing and nobody is told."""
         self.why = np.zeros(n, dtype=np.int8)
         self.found: dict[int, str] = {}
         self.news: list[Fault] = []
@@ -108,10 +118,12 @@ class Sensors:
         agreed = np.zeros(len(at), dtype=bool)
         doubted = gross | self.out[at]
         may_drift = heard.drift_k > 0.0
-        doubted |= may_drift & ((self.far[at] >= DRIFT_READINGS) | self._pulls(at, heard.drift_k))
+        slow = self.slow[at]
+        doubted |= may_drift & ((self.far[at] >= DRIFT_READINGS) | (slow != 0.0) | self._pulls(at, heard.drift_k))
         if doubted.any():
             some = np.flatnonzero(doubted)
-            sign = np.where(gross[some], np.sign(difference[some]), np.sign(self.drift[at[some]]))
+            way = np.where(slow[some] != 0.0, slow[some], self.drift[at[some]])
+            sign = np.sign(np.where(gross[some], difference[some], way))
             agreed[some] = self.board.agree(at[some], sign, time_ms, self.out, self.drift)
         absurd = np.abs(difference) > ABSURD * np.sqrt(heard.var + most_var)
         odd = gross & ~(agreed & ~absurd)
@@ -119,7 +131,7 @@ class Sensors:
         for i in np.flatnonzero(doubted | self._stands_still(at)).tolist():
             self._doubt(heard, i, time_ms, agreed=bool(agreed[i]), calm=calm, gross=bool(gross[i]))
         held_back = odd & (calm | (self.odd[at] < ODD_READINGS))
-        use = ~(self.out[at] | held_back)
+        use = ~(self.out[at] | self.held[at] | held_back)
         return use, self._weight(at, scaled, use)
 
     def note(self, heard: Heard, time_ms: int) -> None:
@@ -135,14 +147,19 @@ class Sensors:
         standing = self.same[at] > 1
         self.moves[at] = np.where(again & ~standing, keep * self.moves[at] + (1.0 - keep) * moved, self.moves[at])
         self.step[at] = np.where(moved, np.minimum(self.step[at], change), self.step[at])
-        slow = (value - heard.mean) / np.sqrt(heard.var + (DRIFT_FLOOR * heard.drift_k) ** 2)
-        slow = np.clip(slow, -GROSS, GROSS)
+        floored = heard.var + (DRIFT_FLOOR * heard.drift_k) ** 2
+        slow = np.clip((value - heard.mean) / np.sqrt(floored), -GROSS, GROSS)
         self.drift[at] = DRIFT_KEEP * self.drift[at] + (1.0 - DRIFT_KEEP) * slow
+        shared = heard.in_common()
+        own = (value - heard.mean - shared) / np.sqrt(floored + (FOLLOWS_FRAC * shared) ** 2)
+        self.alone[at] = DRIFT_KEEP * self.alone[at] + (1.0 - DRIFT_KEEP) * np.clip(own, -GROSS, GROSS)
         self.count[at] += 1
         self.last[at] = value
         quiet = (self.count[at] >= SETTLED_READINGS) & (np.abs(self.drift[at]) < SETTLED)
         self.settled[at] |= quiet
-        far = self.settled[at] & (np.abs(self.drift[at]) > DRIFT_MOST)
+        # what a whole hall says is no sensor's: it has to be far from what was predicted, and from its hall
+        far = self.settled[at] & (np.minimum(np.abs(self.drift[at]), np.abs(self.alone[at])) > DRIFT_MOST)
+        far &= self.drift[at] * self.alone[at] > 0.0
         self.far[at] = np.where(far, self.far[at] + 1, 0)
         self.board.post(at, scaled, time_ms)
 
@@ -184,7 +201,7 @@ class Sensors:
     def let_in(self, sensor: int, time_ms: int) -> None:
         """Trust a sensor again, without a past."""
         self.out[sensor], self.why[sensor] = False, 0
-        self.drift[sensor] = self.spikes[sensor] = self.pull[sensor] = 0.0
+        self.drift[sensor] = self.alone[sensor] = self.spikes[sensor] = self.pull[sensor] = 0.0
         self.odd[sensor] = self.far[sensor] = self.count[sensor] = 0
         self.settled[sensor] = False
         self.found.pop(sensor, None)
@@ -221,7 +238,10 @@ class Sensors:
         elif calm and not gross and heard.drift_k[i] > 0.0:
             spikes = self.spikes[g] > SPIKES_SOME
             reason = STUCK if self.same[g] >= SAME_FROZEN else SPIKING if spikes else DRIFTING
-            self.shut(g, time_ms, reason, f"{said}; has pulled what is learned by {self.pull[g]:+.2g}")
+            how = (
+                f"{self.slow[g]:+.2g} K on a line" if self.slow[g] else f"pulled what is learned by {self.pull[g]:+.2g}"
+            )
+            self.shut(g, time_ms, reason, f"{said}; has gone {how}" if self.slow[g] else f"{said}; has {how}")
 
     def _scattered(self, heard: Heard, i: int) -> bool:
         """Gross readings differ from each other as much as from what is expected."""
@@ -232,7 +252,7 @@ class Sensors:
         """A sensor that is shut out is listened to: it comes in again when it behaves, or when others say the same."""
         g = int(heard.sensor[i])
         near = abs(heard.value[i] - heard.mean[i]) <= GOOD_SIGMAS * float(np.sqrt(heard.var[i]))
-        near = near and abs(self.drift[g]) < GOOD_DRIFT
+        near = near and abs(self.drift[g]) < GOOD_DRIFT and self.slow[g] == 0.0
         frozen = self.same[g] >= SAME_FROZEN if REASONS[self.why[g]] == STUCK else False
         also = agreed and REASONS[self.why[g]] in (JUMPED, DRIFTING)
         if frozen or not (near or also):

@@ -14,28 +14,33 @@ from numpy.typing import NDArray
 
 from plant.site import Site
 from twin.sync.asked import Asked
-from twin.sync.names import Key
-from twin.sync.sensorfaults import TRIM
+from twin.sync.names import Key, Names
+from twin.sync.sensorfaults import FOLLOWS_FRAC, TRIM
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
 
 INLET: Key = ("rack", "inlet_c")
 SHARING: tuple[Key, ...] = (INLET, ("rack", "outlet_c"))
+HOT: Key = ("hall", "hot_c")
 FRESH_MS = 60_000  # inlets take turns: what was said within so long counts as of now
 LEAST_RACKS = 4
-FOLLOWS_FRAC = 0.3  # an outlet follows its inlet at once by two thirds or so, then slowly: this much stays unsure
 
 
 class SharedAir:
     """The newest surprise of every rack inlet, and what those of a hall have in common."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, names: Names) -> None:
         """Nothing has been heard."""
         racks = len(site.rack_ids)
         self.hall = np.asarray(site.rack_hall, dtype=np.int64)
         self.surprise_k, self.heard_ms = np.zeros(racks), np.full(racks, -(2**62), dtype=np.int64)
         self.common_k = np.zeros(len(site.hall_ids))
+        self.hall_of = np.full(names.count, -1, dtype=np.int64)
+        """The hall whose shared air a sensor sees, by its number, -1 for none."""
+        for key in (*SHARING, HOT):
+            if key in names.first:
+                self.hall_of[names.of(key)] = self.hall if key != HOT else np.arange(len(site.hall_ids))
 
     def hear(self, racks: Places, difference_k: Array, time_ms: int) -> None:
         """Take what inlets read beyond the prediction [K]; the common part of each hall is their median."""
@@ -46,6 +51,11 @@ class SharedAir:
             said = np.sort(self.surprise_k[here])
             middle = said[(len(said) - 1) // 2 : len(said) // 2 + 1]
             self.common_k[h] = middle.sum() / len(middle) if len(said) >= LEAST_RACKS else 0.0
+
+    def shared(self, sensors: Places) -> Array:
+        """Return what the hall of each sensor has in common, by its number; 0 of what does not see such air."""
+        hall = self.hall_of[sensors]
+        return np.where(hall >= 0, self.common_k[hall], 0.0)
 
     def less_common(self, a: Asked) -> Asked:
         """Return readings of racks less what their hall has in common; how an outlet follows that is not quite sure."""

@@ -71,9 +71,9 @@ class ShutOuts:
                 moved[i] = 0.0
 
     def doubtful(self, s: State) -> dict[str, NDArray[np.bool_]]:
-        """Return the parameters behind sensors that are shut out: by name, which components."""
+        """Return the parameters behind sensors that are shut out or in doubt: by name, which components."""
         found: dict[str, NDArray[np.bool_]] = {}
-        for g in np.flatnonzero(self.sensors.out).tolist():
+        for g in np.flatnonzero(self.sensors.out | self.sensors.held).tolist():
             o = self.operators[self._key(g)]
             i = g - self.names.first[o.key]
             i = int(o.group(self.site)[i]) if o.group is not None else i

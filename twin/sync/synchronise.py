@@ -7,6 +7,7 @@ reading against the prediction of its own time, keep the ensemble wide enough, e
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ from twin.sync.parameters import BY_NAME
 from twin.sync.sensorfaults import Sensors
 from twin.sync.sharedair import INLET, SHARING, SharedAir, agreed_weight
 from twin.sync.shutouts import ShutOuts
+from twin.sync.trends import Trends
 from twin.telemetry.store import Batch, Event
 
 Array = NDArray[np.float64]
@@ -64,8 +66,9 @@ class Synchroniser:
         self.board = Board(site, self.names)
         self.sensors = Sensors(self.names, self.board)
         self.shutouts = ShutOuts(site, self.names, self.sensors, self.operators)
-        self.air = SharedAir(site)
+        self.air = SharedAir(site, self.names)
         self.errors = Errors(self.names, self.operators, FIRST_SD)
+        self.trends = Trends(site, self.names)
         self.spoken: set[Key] = set()
         self._kept: dict[Key, tuple[Array, NDArray[np.bool_]]] = {}
         self.confirm = Confirm()
@@ -95,6 +98,7 @@ class Synchroniser:
         for key in self.spoken:
             self.past.note(moment, key, self._predict(d, self.operators[key]))
         touched = set[str]()
+        self.trends.tell(self.sensors, d.state, now_ms)
         for r in rounds:
             touched |= self._hear_round(d, r, now_ms)
         touched |= self._take_kept(d, moment)
@@ -145,6 +149,8 @@ class Synchroniser:
             if a.operator.key == INLET:
                 trusted = ~self.sensors.out[a.at + self.names.first[INLET]]
                 self.air.hear(a.at[trusted], (a.value - a.mean)[trusted], now_ms)
+        heard = replace(heard, shared=self.air.shared(heard.sensor))
+        self.trends.hear(heard)
         self.sensors.note(heard, now_ms)
         use, weight = self.sensors.judge(heard, now_ms)
         self.shutouts.announce(d.state, self.sensors.take_news())
