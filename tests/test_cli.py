@@ -624,7 +624,8 @@ def test_pause_takes_less_than_a_second_and_needs_no_database(tmp_path):
     env = {**os.environ, "FORETWIN_HOME": str(tmp_path)}
     command = [sys.executable, "-m", "cli", "pause", "--reason", "smoke", "--json"]
     took_s, tries = float("inf"), 0
-    while took_s >= 1.0 and tries < 3:  # the best of three; one that is quick enough is enough
+    # the best of three, and of a few more on a machine that is busy with other work; one quick enough is enough
+    while took_s >= 1.0 and tries < (9 if os.getloadavg()[0] > (os.cpu_count() or 1) else 3):
         (tmp_path / "pause").unlink(missing_ok=True)
         began_s = time.perf_counter()
         done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)

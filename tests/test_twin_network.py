@@ -93,6 +93,8 @@ def test_traffic_kernels_agree_to_the_bit(seed):
     node = rng.integers(-1 if seed % 3 else 0, nodes, (rows, start[-1])).astype(np.int32)
     node_leaf = (np.arange(nodes) // 3).astype(np.int32)
     leaf_hall = (np.arange(leaves) // 4).astype(np.int32)
+    for array in (node_leaf, leaf_hall):
+        array.setflags(write=False)  # as those of a site: kernels are compiled for them, once for all
     table = (
         np.array([0, 2]), np.arange(jobs), rng.integers(1, 4, (rows, jobs)).astype(np.int8), start, node, node_leaf,
         leaf_hall, rng.choice([0.0, 1.5], jobs),

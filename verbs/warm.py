@@ -23,7 +23,8 @@ def main() -> None:
             state = run(day(site, members, 0), site, START_MS + LIVED_MS)
             state.link_phase[:, -1:] = DOWN  # what gangs get of a fabric that is not whole has kernels of its own
             run(state, site, START_MS + 2 * LIVED_MS)
-    bench_sync.run(members=2, nodes=100, tries=1)
+    for members in (1, 2):
+        bench_sync.run(members=members, nodes=100, tries=1)
 
 
 if __name__ == "__main__":
