@@ -33,7 +33,8 @@ else:
 
 def pytest_collection(session: pytest.Session) -> None:
     """Each worker reads all tests. In a fresh checkout one begins at the end, so that each compiles half of them."""
-    if os.environ.get("PYTEST_XDIST_WORKER") == "gw1" and session.config.args_source is session.config.ArgsSource.TESTPATHS:
+    config = session.config
+    if os.environ.get("PYTEST_XDIST_WORKER") == "gw1" and config.args_source is config.ArgsSource.TESTPATHS:
         for path in sorted((ROOT / "tests").glob("test_*.py"), reverse=True):
             with contextlib.suppress(Exception, pytest.skip.Exception):  # told where it is collected
                 importlib.import_module(path.stem)
