@@ -37,19 +37,17 @@ def chain(component: str, parent: Mapping[str, str]) -> tuple[str, ...]:
 
 def roots(acting: Iterable[str], parent: Mapping[str, str]) -> dict[str, str]:
     """Return the root of each component in alarm: the highest that is in alarm itself, or that enough of them share."""
-    names = list(acting)
-    in_alarm = set(names)
-    shared = Counter(above for name in names for above in chain(name, parent)[1:])
-    blamed = {above for above, count in shared.items() if count >= SHARED_FROM and above not in in_alarm}
-    lonely = {above for above in blamed if not _branches(above, names, parent)}
-    candidates = in_alarm | (blamed - lonely)
-    return {name: next(up for up in reversed(chain(name, parent)) if up in candidates) for name in names}
+    lines = {name: chain(name, parent) for name in acting}
+    shared = Counter(above for line in lines.values() for above in line[1:])
+    blamed = {above for above, count in shared.items() if count >= SHARED_FROM and above not in lines}
+    lonely = {above for above in blamed if not _branches(above, lines.values())}
+    candidates = lines.keys() | (blamed - lonely)
+    return {name: next(up for up in reversed(line) if up in candidates) for name, line in lines.items()}
 
 
-def _branches(above: str, names: list[str], parent: Mapping[str, str]) -> bool:
+def _branches(above: str, lines: Iterable[tuple[str, ...]]) -> bool:
     """Whether alarms reach `above` by more than one child; else the child is the better name for the cause."""
-    ways = {line[line.index(above) - 1] for name in names if above in (line := chain(name, parent))[1:]}
-    return len(ways) > 1
+    return len({line[line.index(above) - 1] for line in lines if above in line[1:]}) > 1
 
 
 class AlarmBoard:

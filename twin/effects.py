@@ -128,7 +128,7 @@ def schedule(state: State, step: Action, at_ms: int) -> Entry:
 
 def apply(w: World, entry: Entry, rows: Ints) -> Ints:
     """Let a plan step take effect in the rows whose trigger holds; return the rows that must look again later."""
-    step = Action.from_dict(json.loads(str(entry.get("step", ""))))
+    step = _step(str(entry.get("step", "")))
     nodes = nodes_in(w.site, step.scope)
     ready = rows
     if step.get("when") == "cooling_back" or step.kind == "ordered_return":
@@ -138,6 +138,12 @@ def apply(w: World, entry: Entry, rows: Ints) -> Ints:
     if len(ready):
         perform(w, step, ready, nodes, entry.due_ms)
     return np.setdiff1d(rows, ready)
+
+
+@lru_cache(maxsize=64)
+def _step(text: str) -> Action:
+    """The step that an entry holds; a return that waits is looked at every minute."""
+    return Action.from_dict(json.loads(text))
 
 
 def perform(w: World, step: Action, rows: Ints, nodes: Flags, at_ms: int) -> None:

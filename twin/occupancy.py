@@ -82,7 +82,9 @@ def refresh_jobs(d: Derived, rows: Rows) -> None:
             d.numbers(rows), d.live, s.job_phase, d.slot_start, s.slot_node, d.node_ratio, slowest
         )  # fmt: skip
     slowest = slowest[rows]
-    speed = np.where(slowest < 1.0, slowest ** s.jobs.cap_exponent[d.live], 1.0)
+    speed = np.ones_like(slowest)
+    held = slowest < 1.0  # few are, and a power is dear
+    speed[held] = slowest[held] ** np.broadcast_to(s.jobs.cap_exponent[d.live], held.shape)[held]
     if len(d.live) and s.gpu_mem_slow.any():
         speed = speed * _bandwidth(d, rows)
     if d.fabric.net.present:

@@ -93,6 +93,7 @@ class Lookout:
         self.settled: dict[int, Look] = {}
         """By horizon the newest forecast whose time has come."""
         self._news: list[Told] = []
+        self._rows: list[dict[str, object]] | None = None
         self._looked_ms = self._looks = 0
 
     def tick(self, state: State, drivers: Drivers | None, batch: Batch, now_ms: int) -> None:
@@ -167,6 +168,7 @@ class Lookout:
 
     def _keep(self, key: Key, horizon_s: int, score: Score) -> None:
         self.scores.setdefault((key, horizon_s), deque(maxlen=ROUNDS)).append(score)
+        self._rows = None
 
     def take_news(self) -> list[Told]:
         """Return the scores since the last call, for a history that outlives this process."""
@@ -184,10 +186,12 @@ class Lookout:
 
     def rows(self) -> list[dict[str, object]]:
         """Return one row per channel and horizon, in the words of contracts.md."""
-        return [
-            {"channel": f"{kind}.{channel}", "horizon_s": horizon_s, **summary(list(scores))}
-            for ((kind, channel), horizon_s), scores in sorted(self.scores.items())
-        ]
+        if self._rows is None:  # asked for at each posting, new every ten minutes
+            self._rows = [
+                {"channel": f"{kind}.{channel}", "horizon_s": horizon_s, **summary(list(scores))}
+                for ((kind, channel), horizon_s), scores in sorted(self.scores.items())
+            ]
+        return [dict(row) for row in self._rows]
 
 
 def _score(sums: object) -> Score | None:

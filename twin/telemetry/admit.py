@@ -50,6 +50,7 @@ class Gate:
         self._code = [_UNKNOWN_COMPONENT, _UNKNOWN_CHANNEL]
         self._low = [-np.inf, -np.inf]
         self._high = [np.inf, np.inf]
+        self._laid_out = self._table()
 
     def admit(self, batch: Batch, now_ms: int) -> tuple[Batch, list[Refusal]]:
         """The readings that may be stored, in their order, and the refused with their reasons."""
@@ -82,19 +83,25 @@ class Gate:
         keys = zip(batch.component.tolist(), batch.channel.tolist(), strict=True)
         known = self._slot
         slots = np.array([known[key] if key in known else self._judge(key) for key in keys], dtype=np.int64)
-        codes = np.array(self._code, dtype=np.int64)[slots]
-        value = batch.value
+        if len(self._laid_out[0]) < len(self._code):
+            self._laid_out = self._table()
+        code, low, high = self._laid_out
+        codes, value = code[slots], batch.value
         faults = (
-            (value < np.array(self._low)[slots], _BELOW),
-            (value > np.array(self._high)[slots], _ABOVE),
+            (value < low[slots], _BELOW),
+            (value > high[slots], _ABOVE),
             (~np.isfinite(value), _NOT_A_NUMBER),
             (batch.time_ms > now_ms + FUTURE_LIMIT_MS, _FUTURE),
             # A site clock that itself stands before 2000 is a test's or a replay's: then nothing is too old.
             (batch.time_ms < min(EARLIEST_MS, now_ms), _TOO_OLD),
         )
-        for here, code in faults:
-            codes[here & (codes == 0)] = code
+        for here, reason in faults:
+            codes[here & (codes == 0)] = reason
         return codes
+
+    def _table(self) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+        """Reason, lowest and highest value of each slot: made anew when a name is heard for the first time."""
+        return np.array(self._code, dtype=np.int64), np.array(self._low), np.array(self._high)
 
     def _judge(self, key: tuple[str, str]) -> int:
         """The slot of a component and channel seen for the first time."""
