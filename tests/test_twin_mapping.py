@@ -279,6 +279,21 @@ def test_a_rack_is_told_the_mean_of_its_nodes(tmp_path):
     assert bad.batch.rows() == [(start + 120_000, "lab/a/r01/n03", "inlet_c", 999.0)]
 
 
+def test_a_rack_with_a_sensor_of_its_own_is_told_no_mean(tmp_path):
+    file = tmp_path / "m.toml"
+    file.write_text(
+        '[[rule]]\nmatch = "*/t"\ncomponent = "{node:component}"\nchannel = "inlet_c"\nalso = "rack"\n'
+        '[[rule]]\nmatch = "*/r"\ncomponent = "{rack:component}"\nchannel = "inlet_c"\n'
+    )
+    mapping = load_mapping(file, KIND_OF)
+    node, rack = series("", "t", component="a-r01-n01"), series("", "r", component="a-r01")
+    both = mapping.translate(samples_of([(node, T0, 20.0), (rack, T0, 23.0)]))
+    assert both.batch.rows() == [(T0, "lab/a/r01/n01", "inlet_c", 20.0), (T0, "lab/a/r01", "inlet_c", 23.0)]
+    later = mapping.translate(samples_of([(node, T0 + 60_000, 20.0)]))
+    assert later.batch.rows() == [(T0 + 60_000, "lab/a/r01/n01", "inlet_c", 20.0)]
+    assert later.gathered == 0
+
+
 # --- events -----------------------------------------------------------------------------------
 
 

@@ -61,7 +61,8 @@ def _becomes(item: dict[str, Any]) -> str:
         return item.get("event") or ("left out" if item.get("left_out") else f"{item['rule_reason']}{near}")
     joined = f", {item['combine']} of several" if item["combine"] else ""
     stranger = ", no component of the site" if item.get("kind_reason") == STRANGER else ""
-    return f"{item['component']} {item['channel']}{joined}{stranger}"
+    also = f", and its {item['also']}'s mean" if item["also"] else ""
+    return f"{item['component']} {item['channel']}{joined}{also}{stranger}"
 
 
 def _short(value: Any) -> str:
@@ -92,6 +93,7 @@ def _item(samples: Samples, n: int, names: Mapping, kind_of: dict[str, str]) -> 
             "value_before": samples.text.get(int(rows[-1]), value),
             "value_after": None if meaning.counter else _after(samples, int(rows[-1]), meaning),
             "combine": meaning.combine,
+            "also": meaning.also,
         }
         row |= {"value_after_reason": "a counter needs two samples"} if meaning.counter else {}
         row |= {} if row["kind"] else {"kind_reason": STRANGER if kind_of else "no site given"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,15 @@ class Gatherer:
     def __init__(self, kind_of: Mapping[str, str] | None) -> None:
         self._kind_of = kind_of or {}
         self._last: dict[tuple[str, str], tuple[int, float, int]] = {}
+        self._direct: set[tuple[str, str]] = set()
+
+    def heard(self, places: Iterable[tuple[str, str]]) -> None:
+        """Places (component, channel) that have a sensor of their own: from now on no mean is put there."""
+        self._direct.update(place for place in places if place[0] in self._kind_of)
+
+    def wanted(self, whole: str, channel: str) -> bool:
+        """Whether a whole has nothing of its own to say."""
+        return (whole, channel) not in self._direct
 
     def whole(self, component: str, kind: str) -> str | None:
         """The component of a kind that holds another, by its path; None where the site has none."""

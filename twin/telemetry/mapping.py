@@ -160,12 +160,13 @@ class Mapping:
         return Batch.joined([batch, *wholes]) if wholes else batch, counts
 
     def _wholes(self, batch: Batch, meanings: Sequence[Meaning | None], which: Rows, now_ms: int | None) -> list[Batch]:
-        """Means over parts for rules that ask for them."""
+        """Means over parts for rules that ask for them, where the whole has no sensor of its own."""
+        self._gatherer.heard((m.component, m.channel) for m in meanings if m is not None and not m.drop_all)
         places: dict[tuple[str, str], int] = {}
         of = np.full(len(meanings), -1, dtype=np.int64)
         for n, m in enumerate(meanings):
             whole = self._gatherer.whole(m.component, m.also) if m is not None and m.also else None
-            if m is not None and whole is not None:
+            if m is not None and whole is not None and self._gatherer.wanted(whole, m.channel):
                 of[n] = places.setdefault((whole, m.channel), len(places))
         if not places:
             return []
