@@ -186,7 +186,9 @@ def test_a_node_that_stopped_in_hot_air_stops_no_higher_in_every_member():
 
 
 def test_cool_air_and_old_words_teach_nothing():
-    for twin in (Twin().say(("ok", 0.0)), Twin(inlet_c=43.0).say(("ok", 1.0), age_ms=MINUTE_MS)):
+    missed = Twin(inlet_c=39.0).announce(DOWN, age_ms=MINUTE_MS)  # by a worker that was down
+    assert missed.phase == [STOPPED]
+    for twin in (Twin().say(("ok", 0.0)), Twin(inlet_c=43.0).say(("ok", 1.0), age_ms=MINUTE_MS), missed):
         fresh = make_state(SITE, T0_MS, members=8, seed=1, spread=LIVE)
         assert (twin.s.node_stop_c == fresh.node_stop_c).all()
 

@@ -101,7 +101,9 @@ class NodeFacts:
                 changed = True
         at = np.flatnonzero(lately & (self.word == RUNS) & (s.node_phase != ON).any(axis=0))
         if len(at):
-            changed |= self._say(d, at, np.ones(len(at), dtype=bool), self.word_ms[at], now_ms, at_once=True)
+            told_ms, now = self.word_ms[at], np.full(len(at), now_ms)
+            changed |= self._say(d, at, np.ones(len(at), dtype=bool), now, now_ms)
+            self.word_ms[at] = told_ms  # silence is no new word
         return changed
 
     def hear(self, d: Derived, r: Round, past: Past, shut_out: Flags, now_ms: int) -> bool:
@@ -123,7 +125,7 @@ class NodeFacts:
         s = d.state
         before = self.word[at]
         self.word[at], self.word_ms[at] = runs, time_ms
-        fresh = at_once | (now_ms - time_ms <= FRESH_MS)
+        fresh = now_ms - time_ms <= FRESH_MS
         changed = self._learn(d, at[fresh], runs[fresh], at_once)
         on = s.node_phase[:, at] == ON
         if not np.array_equal(on, np.broadcast_to(runs, on.shape)):
