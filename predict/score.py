@@ -19,7 +19,7 @@ from predict.reference import Residual
 from predict.registry import Model
 from predict.risk import ActRule, Decider, Risk, Tier
 from predict.survival import HORIZONS_S, QUANTILES, fail_prob, time_quantiles_s
-from predict.watched import Watched
+from predict.watched import WATCHES, Watched
 
 Array = NDArray[np.float64]
 
@@ -179,10 +179,20 @@ class Scorer:
         for row in np.flatnonzero(~moved & (scores.p_fail[:, 3] >= self.rule.threshold)).tolist():
             reasons[row] = ("the shape of its last half hour resembles emulated failures",)
         for row in np.flatnonzero(scores.unknown).tolist():
-            age_s = scores.age_s[row]
-            said = f"newest reading {age_s:.0f} s old" if np.isfinite(age_s) else "no reading yet"
-            reasons[row] = (f"unknown: {said}, fresh means at most {STALE_S:.0f} s",)
+            reasons[row] = (f"unknown: {self._missed(row, scores)}, fresh means at most {STALE_S:.0f} s",)
         return reasons
+
+    def _missed(self, row: int, scores: Scores) -> str:
+        """What a row lacks: any reading, a fresh one, or one of most of its channels."""
+        age_s = scores.age_s[row]
+        if not np.isfinite(age_s):
+            return "no reading yet"
+        if age_s > STALE_S:
+            return f"newest reading {age_s:.0f} s old"
+        silent = (scores.at_ms - self.observer.windows.newest_ms[row] > STALE_S * 1000) & self.judged[row]
+        watches = WATCHES[self.watched.kind_of_row[row]]
+        names = [watch.channel for watch, lacks in zip(watches, silent, strict=False) if lacks]
+        return f"{len(names)} of {int(self.judged[row].sum())} channels have no fresh reading ({', '.join(names)})"
 
 
 def _quantiles(times: list[float]) -> tuple[float | None, float | None, float | None]:

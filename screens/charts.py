@@ -116,6 +116,8 @@ def trend(
         low, high = (
             step * part((middle + half) / step) for part, half in ((math.floor, -span / 2), (math.ceil, span / 2))
         )
+        # what was never below nothing has no room there
+        low = max(low, 0.0) if min(found) >= 0.0 else low
     axis |= {key: value for key, value in (("min", low), ("max", high)) if value is not None}
     return {
         "animation": False,

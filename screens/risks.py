@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from screens import words
+from screens.following import HEADINGS, Channel
 from screens.look import Look
 from screens.view import MARKS, STATES, chance
 
@@ -159,12 +160,9 @@ def _sync_words(rows: Sequence[dict[str, Any]]) -> tuple[str, str]:
     if not ratios:
         return words.NONE, "not measured yet"
     ratio, row = max(ratios, key=lambda pair: pair[0])
-    unit = UNITS.get(str(row.get("channel", "")).rsplit("_", 1)[-1], "")
-    name = words.label(str(row.get("channel")).removesuffix("_c").removesuffix("_kw")).lower()
-    return f"{row['rmse']:.2g}{unit}", f"{name}, RMSE; {ratio:.2g} × that of persistence"
-
-
-UNITS = {"c": " K", "kw": " kW", "inlet": " K", "outlet": " K", "power": " kW", "heat": " kW"}
+    channel = Channel(str(row.get("channel")), {0: row})
+    name, ahead = channel.label.split(",")[0], HEADINGS.get(row.get("horizon_s") or 0, "ahead").lower()
+    return f"{channel.error(0)} {channel.unit}".strip(), f"{name} {ahead}, RMSE; {ratio:.2g} × that of persistence"
 
 
 def _last_action(now: Look) -> str:

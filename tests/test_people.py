@@ -58,7 +58,7 @@ def test_the_sync_report_has_units_and_instants_and_fits(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(WIDTH))
     shown = sync_report.for_people(POSTED)
     first, second = shown["rows"]
-    assert (first["ahead"], first["rmse"], first["last held"], first["nmbe"]) == ("10 min", "0.123 K", "-", "-0.2 %")
+    assert (first["ahead"], first["rmse"], first["last held"], first["nmbe"]) == ("10 min", "0.123 K", "-", "-0.20 %")
     assert (second["ahead"], second["rmse"], second["mape"]) == ("now", "0.05 kW", "-")
     assert shown["halls"][0]["state"] == "out of sync since 2022-12-18T00:36:00+00:00"
     assert shown["sources"][0]["last error"] == "2022-12-18T00:36:00+00:00 gone"

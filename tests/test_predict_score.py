@@ -10,6 +10,7 @@ import pytest
 from synthetic import START_MS, TICK_S, Airlock, plain_site, ticks
 from test_predict_model import weights
 
+from plant.site import load_site
 from predict.alarms import AlarmBoard
 from predict.encoder import Encoder
 from predict.registry import Model
@@ -101,6 +102,20 @@ def test_a_component_that_never_reported_is_unknown():
     (risk, *_) = scorer.score(START_MS)
     assert (risk.unknown, risk.age_s, risk.act) == (True, None, False)
     assert risk.reasons == ("unknown: no reading yet, fresh means at most 180 s",)
+
+
+def test_one_channel_of_several_is_not_enough_and_the_silent_ones_are_named():
+    site = load_site("tiny")
+    scorer, loop = Scorer(site), site.loop_ids[0]
+    scorer.update(Batch.from_rows([(START_MS, loop, "supply_c", 12.0)]))
+    risk = next(risk for risk in scorer.score(START_MS + 15_000) if risk.component == loop)
+    assert risk.unknown
+    assert risk.age_s == 15.0
+    (reason,) = risk.reasons
+    assert reason.startswith("unknown: ")
+    assert "channels have no fresh reading (" in reason
+    assert "flow_frac" in reason
+    assert "supply_c" not in reason
 
 
 def test_a_wrong_clock_of_one_sensor_never_makes_the_site_look_calm():

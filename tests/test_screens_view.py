@@ -14,7 +14,7 @@ from imports import ROOT, imports_of, sources
 from screens_world import COOL, HOT, LOOP, NOW_MS, STAGES, ScreenWorld
 
 from recovery.guards import YES
-from screens import charts, words
+from screens import charts, risks, words
 from screens.comparison import MEASURES, comparison, step_words
 from screens.decide import decide, may_approve, may_decide
 from screens.heat import heat
@@ -561,3 +561,21 @@ def test_the_tests_of_the_screens_use_no_mocks():
     for path in Path(__file__).parent.glob("*screen*.py"):
         names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
         assert not names & {"Mock", "MagicMock", "patch"}
+
+
+def test_a_power_that_was_never_below_nothing_has_an_axis_from_nothing():
+    def low(values: list[float]) -> float:
+        return charts.trend([0, 1, 2], {"power": values}, unit="kW", span=200)["yAxis"]["min"]
+
+    assert low([40.0, 50.0, 55.0]) == 0.0
+    assert low([900.0, 905.0, 910.0]) > 700.0
+    assert low([-5.0, 1.0, 2.0]) < -5.0
+
+
+def test_the_worst_error_has_its_unit_its_name_and_how_far_ahead():
+    row = {"channel": "ups.load_frac", "horizon_s": 600, "rmse": 0.036, "persistence_rmse": 0.001}
+    assert risks._sync_words([row]) == ("3.6 points", "UPS load 10 min ahead, RMSE; 36 × that of persistence")
+    row = {"channel": "node.gpu_c", "horizon_s": 0, "rmse": 12.3, "persistence_rmse": 4.1}
+    value, remark = risks._sync_words([row])
+    assert value == "12 K"
+    assert remark.endswith("now, RMSE; 3 × that of persistence")

@@ -101,7 +101,7 @@ def _number(value: float | None, unit: str) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100.0 * value:.3g} %"
+    return "-" if value is None else f"{round(100.0 * value, 2) + 0.0:.2f} %"  # plus 0.0: no minus nothing
 
 
 def _of_s(age_s: float | None) -> str:
