@@ -125,9 +125,9 @@ class ShutOuts:
         return words
 
     def of(self, key: Key) -> NDArray[np.bool_]:
-        """Tell which sensors of a channel are shut out (S,)."""
-        start = self.names.first[key]
-        return self.sensors.out[start : start + self.names.size[key]]
+        """Tell which sensors of a channel are shut out (S,); nobody where there is no such channel."""
+        start = self.names.first.get(key, 0)
+        return self.sensors.out[start : start + self.names.size.get(key, 0)]
 
     def count(self, key: Key) -> int:
         """Return how many sensors of a channel are shut out."""
