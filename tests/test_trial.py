@@ -15,6 +15,7 @@ from twin.sync.confirm import Confirm
 from twin.sync.events import adopt_events
 from twin.sync.follow import doubt_power
 from twin.sync.sharedair import LEAST_RACKS, SharedAir
+from twin.sync.synchronise import Synchroniser
 from twin.telemetry.store import Event
 from verbs import trial_story
 from verbs.trial_excited import MOVED, excited, observer
@@ -89,7 +90,7 @@ def test_new_work_makes_the_power_of_its_nodes_uncertain_and_of_no_others():
 
 
 def test_what_all_inlets_of_a_hall_say_is_common_and_a_lone_one_is_not():
-    air, racks = SharedAir(SITE), np.flatnonzero(SITE.rack_hall == 0)
+    air, racks = SharedAir(SITE, Synchroniser(SITE).names), np.flatnonzero(SITE.rack_hall == 0)
     assert len(racks) == LEAST_RACKS
     air.hear(racks, np.array([2.0, 2.1, 1.9, 9.0]), T0_MS)
     assert air.common_k == pytest.approx([2.05, 0.0])
