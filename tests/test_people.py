@@ -9,7 +9,7 @@ from plant.site import load_site
 from twin.telemetry.mapping import load_mapping
 from twin.telemetry.memory_store import MemoryStore
 from twin.telemetry.store import Batch
-from verbs import backup, export, map_explain, settings, sync_report, table
+from verbs import backup, export, ingest, map_explain, score, settings, site_import, sync_report, table
 from verbs.feeding import check
 from verbs.settings_sources import SourceTable
 
@@ -49,6 +49,8 @@ POSTED = {
          "nmbe": None, "cv_rmse": None, "coverage80": None},
     ],
     "halls": [{"hall": "lab/a", "channel": "rack.inlet_c", "level": 4.0, "out": True, "since_ms": 1_671_323_760_000}],
+    "shut_out": [{"component": "lab/a/r01", "channel": "rack.inlet_c", "reason": "stuck", "found": "x",
+                  "since_ms": 1_671_323_760_000}],
     "sources": [{"name": "bus", "kind": "influx", "state": "ok", "age_s": None, "readings": 4, "refused": 0,
                  "unmatched": 0, "waiting": 0, "last_error": "gone", "last_error_ms": 1_671_323_760_000}],
 }  # fmt: skip
@@ -61,6 +63,7 @@ def test_the_sync_report_has_units_and_instants_and_fits(capsys, monkeypatch):
     assert (first["ahead"], first["rmse"], first["last held"], first["nmbe"]) == ("10 min", "0.123 K", "-", "-0.20 %")
     assert (second["ahead"], second["rmse"], second["mape"]) == ("now", "0.05 kW", "-")
     assert shown["halls"][0]["state"] == "out of sync since 2022-12-18T00:36:00+00:00"
+    assert shown["shut_out"][0]["since"] == "2022-12-18T00:36:00+00:00"
     assert shown["sources"][0]["last error"] == "2022-12-18T00:36:00+00:00 gone"
     table.show(shown)
     out = capsys.readouterr().out
@@ -122,3 +125,35 @@ def test_an_export_without_a_row_says_what_it_may_have_missed(tmp_path):
     told = export.run(lambda: store, str(tmp_path / "b.parquet"), *arguments)
     assert told["empty_because"] == "nothing fits --from --to --component; the store holds 1 series"
     assert "empty_because" not in export.run(lambda: store, str(tmp_path / "c.parquet"), *[None] * 5, False)
+
+
+def test_a_score_is_one_line_with_units(tmp_path):
+    store = MemoryStore()
+    store.write(Batch.from_rows([(NOW_MS, "lab/a/r01", "inlet_c", 22.0)]))
+    told = score.for_people(score.run("tiny", store, models=()))
+    line = next(row for row in told["risks"] if row["component"] == "lab/a/r01")
+    assert set(line) == {"component", "P(fail in 1 h)", "median time to it", "act", "newest", "why"}
+    assert line["newest"] == "0 s old"
+    known = {
+        "component": "a", "p_fail": {"3600": 0.1234}, "ttf_quantiles_s": [60.0, 600.0, 900.0], "act": True,
+        "age_s": None, "reasons": ["x", "y"],
+    }  # fmt: skip
+    (line,) = score.for_people({"risks": [known]})["risks"]
+    assert (line["P(fail in 1 h)"], line["median time to it"], line["why"]) == ("12 %", "10 min", "x; y")
+    (line,) = score.for_people({"risks": [known | {"p_fail": {"3600": None}, "ttf_quantiles_s": None}]})["risks"]
+    assert (line["P(fail in 1 h)"], line["median time to it"]) == ("unknown", "-")
+
+
+def test_ingest_says_which_rows_it_could_not_read(tmp_path):
+    (tmp_path / "t.lp").write_text("rubbish\nmem,host=a-r01-n01 available_percent=50 1795000000000000000\n")
+    got = ingest.run(str(tmp_path / "t.lp"), "telegraf", lambda _: MemoryStore(), NOW_MS, "tiny")
+    assert got["refused_by_reason"] == {"unreadable_row": 1}
+    assert got["unreadable_rows"][0]["row"].startswith("t.lp line 1: ")
+
+
+def test_a_region_that_is_no_name_is_refused_once(tmp_path):
+    (tmp_path / "n.csv").write_text("hostname\nn1\n")
+    with pytest.raises(ConfigError, match=r"--region: 'x y'.*for example x-y") as told:
+        site_import.run(str(tmp_path / "n.csv"), region="x y", out=str(tmp_path / "o.toml"))
+    assert len(told.value.faults) == 1
+    assert not (tmp_path / "o.toml").exists()

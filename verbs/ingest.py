@@ -20,6 +20,7 @@ from verbs.mapfiles import read_file
 
 BLOCK = 50_000
 LISTED = 20
+ROWS_SAID = 5
 
 
 def run(
@@ -60,7 +61,8 @@ def run(
     reasons.subtract({"unmatched_name": (wrong := _wrong_units(meant, names))})
     reasons["wrong_unit"] += wrong
     by_reason = {reason: n for reason, n in sorted(reasons.items()) if n}
-    return {**counts, "refused_by_reason": by_reason, **more, "mapping": mapping, "path": file}
+    rows = [{"row": f"{Path(file).name} {bad}"} for bad in read.bad[:ROWS_SAID]]
+    return {**counts, "refused_by_reason": by_reason, **more, "mapping": mapping, "path": file, "unreadable_rows": rows}
 
 
 def _why_unmatched(series: Series, names: Mapping) -> str:

@@ -51,6 +51,24 @@ def run(
     }
 
 
+def for_people(results: dict[str, Any]) -> dict[str, Any]:
+    """The results with one line for each risk; the rest of the horizons is for --json."""
+    return results | {"risks": [_line(row) for row in results["risks"]]}
+
+
+def _line(row: dict[str, Any]) -> dict[str, Any]:
+    p, times = row["p_fail"].get("3600"), row["ttf_quantiles_s"]
+    middle_s = times[1] if times else None
+    return {
+        "component": row["component"],
+        "P(fail in 1 h)": "unknown" if p is None else f"{100.0 * p:.2g} %",
+        "median time to it": "-" if middle_s is None else f"{middle_s / 60.0:.0f} min",
+        "act": row["act"],
+        "newest": "-" if row["age_s"] is None else f"{row['age_s']:.0f} s old",
+        "why": "; ".join(row["reasons"]),
+    }
+
+
 def urgency(risk: Risk) -> tuple[bool, bool, float, str]:
     """Sort key: act first, then unknown, then by P(fail within the hour), then by name."""
     return not risk.act, not risk.unknown, -(risk.within(3600) or 0.0), risk.component

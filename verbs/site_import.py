@@ -43,6 +43,8 @@ def run(
     path = Path(out) if out else Path(f"{_stem(name or Path(file).stem)}.toml")
     if path.exists() and not force:
         raise ConfigError("--out", f"{path} exists", "a new file", "name another with --out, or say --force")
+    if _stem(region) != region:
+        raise ConfigError("--region", f"'{region}'", "letters, digits, . _ -", f"for example {_stem(region)}")
     found = read_list(file, column).sound(Path(file).name)
     wish = Wish(
         _stem(name or path.stem), region, rack_from, hall_from, nodes_per_rack, pue,

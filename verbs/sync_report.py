@@ -48,6 +48,7 @@ def for_people(results: dict[str, Any]) -> dict[str, Any]:
     return results | {
         "rows": [_line(row) for row in results["rows"]],
         "halls": [_hall(row) for row in results["halls"]],
+        "shut_out": [_sensor(row) for row in results.get("shut_out", [])],
         "sources": [_source(row) for row in results["sources"]],
     }
 
@@ -76,6 +77,11 @@ def _hall(row: dict[str, Any]) -> dict[str, Any]:
         "worst channel": row.get("channel") or "none judged yet",
         "times expected (out above 3)": row.get("level"),
     }
+
+
+def _sensor(row: dict[str, Any]) -> dict[str, Any]:
+    since = row.get("since_ms")
+    return {key: value for key, value in row.items() if key != "since_ms"} | {"since": _iso(since) if since else "-"}
 
 
 def _source(row: dict[str, Any]) -> dict[str, Any]:
