@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -157,13 +158,12 @@ class Past:
 
     def _round(self, here: NDArray[np.bool_], sensor: Ints, value: Array, slot: Ints) -> Round:
         sensor, value, slot = sensor[here], value[here], slot[here]
-        key_of = self.names.key_of[sensor]
+        time_ms, key_of = self.time_ms[slot], self.names.key_of[sensor]
+        starts = np.concatenate([[0], np.flatnonzero(np.diff(key_of)) + 1, [len(sensor)]]).tolist()
         readings: Round = {}
-        for k in np.unique(key_of).tolist():
-            key, which = self.names.keys[k], key_of == k
-            readings[key] = Said(
-                sensor[which] - self.names.first[key], value[which], slot[which], self.time_ms[slot[which]]
-            )
+        for i, k in pairwise(starts):  # sensors rise, so those of a key stand together
+            key = self.names.keys[int(key_of[i])]
+            readings[key] = Said(sensor[i:k] - self.names.first[key], value[i:k], slot[i:k], time_ms[i:k])
         return readings
 
     def is_newest(self, key: Key, at: Ints, time_ms: Ints) -> NDArray[np.bool_]:
