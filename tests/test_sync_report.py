@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+from concurrent.futures import BrokenExecutor, Future
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +25,7 @@ from recovery.loop import NOT_FOLLOWED, Settings
 from recovery.propose import Context, propose
 from recovery.rehearse import Rehearsal
 from twin.board import Board
-from twin.sync.ahead import FIGURES, LATE_MS, Look, Lookout, score_of, summary
+from twin.sync.ahead import FIGURES, LATE_MS, Look, Lookout, live_on, score_of, summary
 from twin.sync.divergence import IN_AFTER_MS, OUT_AFTER_MS, Divergence, halls_behind
 from twin.sync.shutouts import REMEMBERED_MS
 from twin.sync.synchronise import Synchroniser
@@ -99,6 +101,33 @@ def test_looking_ahead_moves_nothing_in_the_live_twin(followed):
     before = followed.twin.state.digest()
     followed.twin.lookout.look(followed.twin.state, None, followed.emulator.now_ms)
     assert followed.twin.state.digest() == before
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_forecast_made_in_another_process_is_the_same(followed, lost):
+    """Also where that process is lost: then it is made here, from what was asked."""
+    state, now_ms = followed.twin.state, followed.emulator.now_ms
+    here, there = Lookout(followed.twin.sync), Lookout(followed.twin.sync)
+
+    def beside(*told):
+        answer: Future = Future()
+        if lost:
+            answer.set_exception(BrokenExecutor())
+        else:
+            answer.set_result(pickle.loads(pickle.dumps(live_on(SITE, *pickle.loads(pickle.dumps(told))))))
+        return answer
+
+    there.beside = beside
+    for lookout in (here, there):
+        lookout.look(state, None, now_ms)
+    assert len(here.waiting) == 2
+    assert not there.waiting, "nobody waits for what is not due"
+    there.tick(state, None, Batch.of([], [], [], []), now_ms + 600_000)
+    for one, other in zip(here.waiting, there.waiting[: len(here.waiting)], strict=True):
+        assert (one.made_ms, one.due_ms) == (other.made_ms, other.due_ms)
+        for name in ("mean", "sd", "persistence"):
+            assert np.array_equal(getattr(one, name), getattr(other, name), equal_nan=True), name
+    assert (there.beside is None) == lost
 
 
 def test_a_forecast_hears_nothing_older_than_its_instant(followed):

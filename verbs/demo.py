@@ -13,12 +13,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from plant.errors import ConfigError, StoreUnavailable
+from plant.site import Site
 from recovery.loop import Settings
 from twin import fanout
+from twin.kernels import DEFAULT, kernels
+from twin.sync import ahead
 from verbs.demo_site import ADDRESS_FILE, Stage
 from verbs.demo_worker import DemoWorker, Pace
 from verbs.ending import stop_cleanly
@@ -57,10 +61,16 @@ def run(
     for name, told in (("stage", stage), ("pace", pace)):
         (folder / f"{name}.json").write_text(json.dumps(asdict(told)))
     settings = Settings(finalists=finalists, workers=workers, seed=seed)
-    with ProcessPoolExecutor(1) as pool, emulated_site(folder), app(folder, port, headless, say):
+    with (
+        ProcessPoolExecutor(1) as pool,
+        ProcessPoolExecutor(1) as second,
+        emulated_site(folder),
+        app(folder, port, headless, say),
+    ):
         aside = Aside(pool, stage)
+        second.submit(_ready, stage)  # before there are threads that a fork would not have
         threading.Thread(target=fanout.warm, args=(workers,), daemon=True).start()
-        worker = DemoWorker(folder, stage, pace, settings, say, aside.begin)
+        worker = DemoWorker(folder, stage, pace, settings, say, aside.begin, partial(second.submit, _ahead, stage))
         measured = worker.run()
         results = report(worker, measured, aside)
         worker.end(results)
@@ -139,6 +149,23 @@ class Aside:
         if self.future is None:
             self.future = self.pool.submit(_aside, self.stage)
         return self.future
+
+
+@lru_cache(maxsize=1)
+def _site(stage: Stage) -> Site:
+    return stage.case().site
+
+
+def _ready(stage: Stage) -> None:
+    """Load site and kernels in the process that looks ahead."""
+    os.nice(5)  # nobody needs a forecast before its time has come
+    _site(stage)
+    kernels(DEFAULT)
+
+
+def _ahead(stage: Stage, *told: Any) -> ahead.Forecast:
+    """Let members of the live twin live on by themselves."""
+    return ahead.live_on(_site(stage), *told)
 
 
 def _aside(stage: Stage) -> tuple[Measured, dict[str, Any]]:

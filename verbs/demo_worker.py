@@ -62,6 +62,7 @@ class DemoWorker:
     settings: Settings
     say: Callable[[str], None]
     planned: Callable[[], object] | None = None  # called once, when the first plans have been rehearsed
+    beside: Callable[..., Any] | None = None  # who makes forecasts in another process, None: the worker itself
     case: Case = field(init=False)
     measured: Measured = field(init=False)
 
@@ -82,6 +83,7 @@ class DemoWorker:
         wiring = Wiring(self.case.site, self.store, self.ledger, scheduler, plant, self.home / "pause", scorer, drivers)
         fresh = now_ms <= self.start_ms
         self.worker = start_worker(wiring, self.home, now_ms, self.settings, self.say, fresh=fresh)
+        self.worker.twin.lookout.beside = self.beside
         recall_sync(self.worker, self.board, now_ms)
         fixed = {
             "site": self.case.site.name, "mode": "demo", "incident": self.case.incident.id, "simulated": True,

@@ -8,17 +8,20 @@ says it. Persistence, the reading of the instant the forecast was made, stands b
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plant.site import Site
 from twin.drivers import Drivers
 from twin.engine import Engine
 from twin.state import State
 from twin.sync.names import Key
+from twin.sync.operators import OPERATORS, Operator
 from twin.sync.synchronise import Synchroniser
 from twin.telemetry.store import Batch
 
@@ -27,7 +30,22 @@ Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Told = tuple[int, str, Any]
 """A score as a board keeps it: the instant the forecast was for [Unix ms], channel@horizon, the sums."""
+Forecast = list[dict[Key, tuple[Array, Array]]]
+"""By horizon and channel: mean and standard deviation of what each sensor will read."""
 
+
+class Answer(Protocol):
+    """What waits for a forecast that is made elsewhere."""
+
+    def result(self) -> Forecast:
+        """Return it when it is there; raises BrokenExecutor where nobody makes it any more."""
+        ...
+
+
+Coming = tuple[int, Array, tuple[State, Drivers | None, tuple[int, ...], tuple[Key, ...]], Answer | None]
+"""A forecast that is being made: since when, the newest readings of then, what was asked, who answers (None: we)."""
+
+BY_KEY = {o.key: o for o in OPERATORS}
 HORIZONS_S = (600, 3600)
 EVERY_MS = 600_000
 LONG_EVERY = 3  # the whole hour costs five times the ten minutes
@@ -92,12 +110,16 @@ class Lookout:
         self.scores: dict[tuple[Key, int], deque[Score]] = {}
         self.settled: dict[int, Look] = {}
         """By horizon the newest forecast whose time has come."""
+        self.beside: Callable[..., Answer] | None = None
+        """Who lets members live on in another process (`live_on` without its first and last argument), None here."""
+        self._coming: deque[Coming] = deque()
         self._news: list[Told] = []
         self._rows: list[dict[str, object]] | None = None
         self._looked_ms = self._looks = 0
 
     def tick(self, state: State, drivers: Drivers | None, batch: Batch, now_ms: int) -> None:
         """Take the readings of now, score what they answer, and look ahead when it is time."""
+        self._take(now_ms + EARLY_MS)
         self._hear(batch, now_ms)
         for look in [one for one in self.waiting if now_ms >= one.due_ms + LATE_MS]:
             self.waiting.remove(look)
@@ -110,17 +132,28 @@ class Lookout:
         """Let a few members live on by themselves and keep what each sensor would read."""
         rows = np.unique(np.linspace(0, state.members - 1, self.members).astype(np.int64)).tolist()
         fork = state.rows(rows)
-        fork.step_ms, fork.calm_step_ms = min(STEP_MS, fork.step_ms), CALM_STEP_MS
-        fork.temp_moved_k[...] = NOT_CALM_K
-        engine = Engine(fork, self.sync.site, drivers=drivers)
-        persistence = self._newest()
         horizons_s = HORIZONS_S if self._looks % LONG_EVERY == 0 else HORIZONS_S[:1]
         self._looks += 1
-        for horizon_s in horizons_s:
-            due_ms = now_ms + 1000 * horizon_s
-            engine.run(due_ms)
-            engine.derived.refresh()
-            self.waiting.append(Look(now_ms, due_ms, *self._said(engine), persistence))
+        told = fork, drivers, horizons_s, tuple(sorted(self.sync.spoken))
+        answer = None if self.beside is None else self.beside(*told)
+        self._coming.append((now_ms, self._newest(), told, answer))
+        if answer is None:
+            self._take(now_ms + 1000 * horizons_s[0])
+
+    def _take(self, until_ms: int) -> None:
+        """Take the forecasts whose first instant has come; what another process was to say and did not is done here."""
+        while self._coming and self._coming[0][0] + 1000 * self._coming[0][2][2][0] <= until_ms:
+            made_ms, persistence, told, answer = self._coming.popleft()
+            try:
+                found = None if answer is None else answer.result()
+            except BrokenExecutor:
+                self.beside, found = None, None
+            found = found or live_on(self.sync.site, *told, self.sync.operators)
+            for horizon_s, said in zip(told[2], found, strict=True):
+                mean, sd = np.full((2, self.sync.names.count), np.nan)
+                for key, both in said.items():
+                    mean[self.sync.names.of(key)], sd[self.sync.names.of(key)] = both
+                self.waiting.append(Look(made_ms, made_ms + 1000 * horizon_s, mean, sd, persistence))
 
     def _newest(self) -> Array:
         answer = np.full(self.sync.names.count, np.nan)
@@ -128,21 +161,6 @@ class Lookout:
             start = self.sync.names.first[key]
             answer[start : start + len(following.last)] = following.last
         return answer
-
-    def _said(self, engine: Engine) -> tuple[Array, Array]:
-        """Return mean and standard deviation of what every sensor that ever spoke will read, NaN of the others."""
-        names, d = self.sync.names, engine.derived
-        mean, sd = np.full((2, names.count), np.nan)
-        for key in self.sync.spoken:
-            o = self.sync.operators[key]
-            predicted = o.predict(d)
-            if o.bias:
-                predicted = predicted + d.state.arrays[o.bias]
-            at = slice(names.first[key], names.first[key] + names.size[key])
-            mean[at] = predicted.mean(axis=0)
-            own = o.error_sd**2 + (o.error_frac * mean[at]) ** 2 + o.noise_sd**2
-            sd[at] = np.sqrt(predicted.var(axis=0, ddof=min(1, len(predicted) - 1)) + own)
-        return mean, sd
 
     def _hear(self, batch: Batch, now_ms: int) -> None:
         """Keep the first reading of each sensor at or after the instant of a forecast."""
@@ -192,6 +210,35 @@ class Lookout:
                 for ((kind, channel), horizon_s), scores in sorted(self.scores.items())
             ]
         return [dict(row) for row in self._rows]
+
+
+def live_on(
+    site: Site, fork: State, drivers: Drivers | None, horizons_s: tuple[int, ...], keys: Sequence[Key],
+    operators: Mapping[Key, Operator] = BY_KEY,
+) -> Forecast:  # fmt: skip
+    """Let members live on by themselves, in place; return what the sensors of some channels will read.
+
+    For each horizon, by channel: mean and standard deviation of each sensor.
+    """
+    made_ms = fork.now_ms
+    fork.step_ms, fork.calm_step_ms = min(STEP_MS, fork.step_ms), CALM_STEP_MS
+    fork.temp_moved_k[...] = NOT_CALM_K
+    engine, found = Engine(fork, site, drivers=drivers), []
+    for horizon_s in horizons_s:
+        engine.run(made_ms + 1000 * horizon_s)
+        engine.derived.refresh()
+        found.append({key: _said(engine, operators[key]) for key in keys})
+    return found
+
+
+def _said(engine: Engine, o: Operator) -> tuple[Array, Array]:
+    """Return mean and standard deviation of what every sensor of a channel will read."""
+    predicted = o.predict(engine.derived)
+    if o.bias:
+        predicted = predicted + engine.state.arrays[o.bias]
+    mean = predicted.mean(axis=0)
+    own = o.error_sd**2 + (o.error_frac * mean) ** 2 + o.noise_sd**2
+    return mean, np.sqrt(predicted.var(axis=0, ddof=min(1, len(predicted) - 1)) + own)
 
 
 def _score(sums: object) -> Score | None:

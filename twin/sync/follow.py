@@ -51,7 +51,8 @@ def job_table(site: Site, seen: Sequence[Any], now_ms: int) -> Jobs:
     """
 
     def column(name: str, default: Any) -> np.ndarray[Any, Any]:
-        return np.array([told(v, name, default(v)) for v in seen], dtype=np.float64)
+        values = [getattr(v, name, None) for v in seen]
+        return np.array([default(v) if x is None else x for v, x in zip(seen, values, strict=True)], dtype=np.float64)
 
     classes = {v.job_class: job_class(v.job_class) for v in seen}
     width = np.array([max(int(told(v, "width", len(v.nodes))), 1) for v in seen], dtype=np.int64)
@@ -100,33 +101,39 @@ def adopt_jobs(state: State, site: Site, seen: Sequence[Any], again: Mapping[str
         calm_step_ms=state.calm_step_ms,
         seed=state.seed, site_hash=state.site_hash, backend=state.backend,
     )  # fmt: skip
-    out.slot_node[...] = -1
     out.arrays["node_kept_by"] = np.full_like(state.node_kept_by, -1)
     out.job_mode[...] = jobs.move_mode
     out.job_target[...] = -1
     out.job_hall[...] = jobs.home
-    index = {name: i for i, name in enumerate(site.node_ids)}
-    start = jobs.slot_start
+    _place(out, [view[name] for name in jobs.ids], {name: i for i, name in enumerate(site.node_ids)})
     for j, name in enumerate(jobs.ids):
-        _place(out, j, view[name], index, int(start[j]))
         if name in again:
             _load(out, j, again[name])
     return out
 
 
-def _place(s: State, j: int, v: Any, index: dict[str, int], slot: int) -> None:
-    begun = int(told(v, "started_ms", s.grid_ms))
-    s.job_start_ms[:, j] = begun
-    s.job_saved_s[:, j] = SAVED_S if begun >= 0 else 0.0
-    s.job_work_s[:, j] = s.job_saved_s[:, j] + float(told(v, "unsaved_s", 0.0))
-    s.job_drain[:, j] = v.phase == "draining"
-    phases = {"queued": J.WAITING, "held": J.HELD, "moving": J.RESTARTING, "done": J.DONE}
+def _place(s: State, seen: Sequence[Any], index: dict[str, int]) -> None:
+    """Put jobs, in the order of the table, where the scheduler shows them, the same in every member."""
+    begun = np.array([int(told(v, "started_ms", s.grid_ms)) for v in seen], dtype=np.int64)
+    unsaved_s = np.array([float(told(v, "unsaved_s", 0.0)) for v in seen], dtype=np.float64)
+    s.job_start_ms[...] = begun
+    s.job_saved_s[...] = np.where(begun >= 0, SAVED_S, 0.0)
+    s.job_work_s[...] = s.job_saved_s + unsaved_s
+    s.job_drain[...] = np.array([v.phase == "draining" for v in seen], dtype=bool)
+    s.job_phase[...] = np.array([_phase(v) for v in seen], dtype=np.int8)
+    s.job_until_ms[...] = s.grid_ms + (s.jobs.restart_s * 1000).astype(np.int64)
+    slots = np.full(s.slot_node.shape[1], -1, dtype=s.slot_node.dtype)
+    for v, slot, width in zip(seen, s.jobs.slot_start.tolist(), s.jobs.width.tolist(), strict=False):
+        nodes = [index[n] for n in v.nodes if n in index][:width]
+        slots[slot : slot + len(nodes)] = nodes
+    s.slot_node[...] = slots
+
+
+def _phase(v: Any) -> int:
     # a job whose move was accepted but has not begun still works where it is: its nodes lie in the hall of its state
-    waits = v.phase == "moving" and all(n.startswith(f"{v.hall}/") for n in v.nodes)
-    s.job_phase[:, j] = J.RUNNING if waits else phases.get(v.phase, J.RUNNING)
-    s.job_until_ms[:, j] = s.grid_ms + int(s.jobs.restart_s[j] * 1000)
-    nodes = [index[n] for n in v.nodes if n in index][: int(s.jobs.width[j])]
-    s.slot_node[:, slot : slot + len(nodes)] = nodes
+    if v.phase == "moving" and all(n.startswith(f"{v.hall}/") for n in v.nodes):
+        return J.RUNNING
+    return {"queued": J.WAITING, "held": J.HELD, "moving": J.RESTARTING, "done": J.DONE}.get(v.phase, J.RUNNING)
 
 
 def _load(s: State, j: int, again: Again) -> None:
