@@ -245,6 +245,22 @@ def test_a_shut_out_sensor_moves_nothing_and_its_component_becomes_less_certain(
     assert s.rack_recirc_frac[:, 0].std() >= sd[0]
 
 
+def test_when_all_inlets_speak_another_unit_at_once_the_outlets_behind_them_are_still_believed():
+    sync, d, now_ms = followed_at_rest()
+    s = d.state  # type: ignore[attr-defined]
+    out_c = s.rack_air_c.mean(axis=0).copy()
+    for k in range(8):
+        now_ms += STEP_MS
+        inlets = 1.8 * s.rack_inlet_c.mean(axis=0) + 32.0
+        rows = [(now_ms, name, "inlet_c", float(v)) for name, v in zip(RACKS, inlets, strict=True)]
+        rows += [(now_ms, name, "outlet_c", float(v) + 0.1 * (-1) ** k) for name, v in zip(RACKS, out_c, strict=True)]
+        sync.correct(d, Batch.from_rows(rows), now_ms)  # type: ignore[arg-type]
+        assert np.abs(sync.air.common_k).max() < 5.0, k
+        assert s.rack_air_c.mean(axis=0) == pytest.approx(out_c, abs=0.5), k
+    assert {row["reason"] for row in sync.shutouts.rows()} == {sf.UNIT}
+    assert {row["channel"] for row in sync.shutouts.rows()} == {"rack.inlet_c"}
+
+
 def test_events_say_who_is_out_and_a_worker_that_starts_again_knows_it():
     sync, d, now_ms = followed_at_rest()
     hour_of(sync, d, lambda k, v: 1.8 * v + 32.0, now_ms, 6)

@@ -125,14 +125,18 @@ class Sensors:
             way = np.where(slow[some] != 0.0, slow[some], self.drift[at[some]])
             sign = np.sign(np.where(gross[some], difference[some], way))
             agreed[some] = self.board.agree(at[some], sign, time_ms, self.out, self.drift)
-        absurd = np.abs(difference) > ABSURD * np.sqrt(heard.var + most_var)
-        odd = gross & ~(agreed & ~absurd)
+        odd = gross & ~(agreed & ~self.absurd(heard, time_ms))
         self._count_odd(at, heard, odd, time_ms)
         for i in np.flatnonzero(doubted | self._stands_still(at)).tolist():
             self._doubt(heard, i, time_ms, agreed=bool(agreed[i]), calm=calm, gross=bool(gross[i]))
         held_back = odd & (calm | (self.odd[at] < ODD_READINGS))
         use = ~(self.out[at] | self.held[at] | held_back)
         return use, self._weight(at, scaled, use)
+
+    def absurd(self, heard: Heard, time_ms: int) -> Flags:
+        """Tell which readings are so far from what was predicted that no plant does it, whatever others say."""
+        most_var = DISTURBED * heard.jump_var if self.board.disturbed(time_ms) else heard.jump_var
+        return np.asarray(np.abs(heard.value - heard.mean) > ABSURD * np.sqrt(heard.var + most_var))
 
     def note(self, heard: Heard, time_ms: int) -> None:
         """Remember what some sensors said, and put it on the board."""

@@ -145,10 +145,14 @@ class Synchroniser:
         if not found:
             return set()
         asked, heard = self.errors.ask(found, self.last, self.sensors)
+        absurd, first = self.sensors.absurd(heard, now_ms), 0
         for a in asked:
+            last = first + len(a.at)
             if a.operator.key == INLET:
-                trusted = ~self.sensors.out[a.at + self.names.first[INLET]]
+                # inlets that all slip into another unit at once share no air
+                trusted = ~(self.sensors.out[a.at + self.names.first[INLET]] | absurd[first:last])
                 self.air.hear(a.at[trusted], (a.value - a.mean)[trusted], now_ms)
+            first = last
         heard = replace(heard, shared=self.air.shared(heard.sensor))
         self.trends.hear(heard)
         self.sensors.note(heard, now_ms)
