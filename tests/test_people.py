@@ -10,6 +10,7 @@ from twin.telemetry.mapping import load_mapping
 from twin.telemetry.memory_store import MemoryStore
 from twin.telemetry.store import Batch
 from verbs import backup, export, ingest, map_explain, score, settings, site_import, sync_report, table
+from verbs.doctor_sources import checks
 from verbs.feeding import check
 from verbs.settings_sources import SourceTable
 
@@ -62,9 +63,9 @@ def test_the_sync_report_has_units_and_instants_and_fits(capsys, monkeypatch):
     first, second = shown["rows"]
     assert (first["ahead"], first["rmse"], first["last held"], first["nmbe"]) == ("10 min", "0.123 K", "-", "-0.20 %")
     assert (second["ahead"], second["rmse"], second["mape"]) == ("now", "0.05 kW", "-")
-    assert shown["halls"][0]["state"] == "out of sync since 2022-12-18T00:36:00+00:00"
-    assert shown["shut_out"][0]["since"] == "2022-12-18T00:36:00+00:00"
-    assert shown["sources"][0]["last error"] == "2022-12-18T00:36:00+00:00 gone"
+    assert shown["halls"][0]["state"] == "out of sync since 2022-12-18T00:36:00Z"
+    assert shown["shut_out"][0]["since"] == "2022-12-18T00:36:00Z"
+    assert shown["sources"][0]["last error"] == "2022-12-18T00:36:00Z gone"
     table.show(shown)
     out = capsys.readouterr().out
     assert "node.power_kw" in out
@@ -157,3 +158,15 @@ def test_a_region_that_is_no_name_is_refused_once(tmp_path):
         site_import.run(str(tmp_path / "n.csv"), region="x y", out=str(tmp_path / "o.toml"))
     assert len(told.value.faults) == 1
     assert not (tmp_path / "o.toml").exists()
+
+
+def test_doctor_says_every_fault_of_the_settings_once_and_every_cure(tmp_path):
+    config = tmp_path / "s.toml"
+    config.write_text("[sources.bus]\nkind = 'nut'\nurl = '127.0.0.1:1'\ninterval_s = -5\nurll = 'x'\n")
+    ok, found, cure = checks(config, NOW_MS)["settings"]()
+    assert not ok
+    assert "is -5 s" in found
+    assert "urll: unknown key" in found
+    assert "1..3600 s" in cure
+    assert "did you mean 'url'?" in cure
+    assert "did you mean" not in found

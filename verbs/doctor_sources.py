@@ -18,7 +18,8 @@ def checks(config: str | Path, now_ms: int) -> dict[str, Callable[[], Check]]:
         told = config_file.load(config)
     except ConfigError as error:
         # bound now: the name of an exception is gone when its handler ends
-        found, cure = "; ".join(str(error).splitlines()), error.cure or "correct the settings"
+        found = "; ".join(f"{fault.where}: {fault.found}" for fault in error.faults)
+        cure = "; ".join(dict.fromkeys(fault.cure or fault.allowed for fault in error.faults)) or "correct the settings"
         return {"settings": lambda: (False, found, cure)}
     if not told.sources.tables:
         return {}

@@ -73,7 +73,7 @@ def _hall(row: dict[str, Any]) -> dict[str, Any]:
     since = row.get("since_ms")
     return {
         "hall": row.get("hall"),
-        "state": f"out of sync since {_iso(since)}" if row.get("out") and since else "out" if row.get("out") else "in",
+        "state": f"out of sync since {_utc(since)}" if row.get("out") and since else "out" if row.get("out") else "in",
         "worst channel": row.get("channel") or "none judged yet",
         "times expected (out above 3)": row.get("level"),
     }
@@ -81,7 +81,7 @@ def _hall(row: dict[str, Any]) -> dict[str, Any]:
 
 def _sensor(row: dict[str, Any]) -> dict[str, Any]:
     since = row.get("since_ms")
-    return {key: value for key, value in row.items() if key != "since_ms"} | {"since": _iso(since) if since else "-"}
+    return {key: value for key, value in row.items() if key != "since_ms"} | {"since": _utc(since) if since else "-"}
 
 
 def _source(row: dict[str, Any]) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def _source(row: dict[str, Any]) -> dict[str, Any]:
         "state": row.get("state"),
         "newest": _of_s(row.get("age_s")),
         **{key: row.get(key) for key in ("readings", "refused", "unmatched", "waiting")},
-        "last error": f"{_iso(at_ms)} {error}" if error and at_ms else error or "none",
+        "last error": f"{_utc(at_ms)} {error}" if error and at_ms else error or "none",
     }
 
 
@@ -112,6 +112,15 @@ def _percent(value: float | None) -> str:
 
 def _of_s(age_s: float | None) -> str:
     return "no sample yet" if age_s is None else f"{age_s:.0f} s old"
+
+
+def _utc(at_ms: float) -> str:
+    """An instant, short enough for a column.
+
+    >>> _utc(1_671_323_760_000)
+    '2022-12-18T00:36:00Z'
+    """
+    return _iso(at_ms).replace("+00:00", "Z")
 
 
 def _iso(at_ms: float) -> str:
