@@ -378,3 +378,21 @@ def test_a_proposal_reads_the_component_where_the_users_hosts_say_it_is():
     series = Series.of("upsd", "load_percent", {"model": "Smart", "serial": "S1", "ups_name": "ups-a"})
     (one,) = suggest([series], kinds_of(site), {"ups-a": site.ups_ids[0]})
     assert 'component = "{ups:ups_name}"' in one.toml
+
+
+@pytest.mark.parametrize(
+    ("times", "unit", "words"),
+    [
+        (1e-9, "s", "seconds read as nanoseconds"),
+        (1e-6, "ms", "milliseconds read as nanoseconds"),
+        (1 / 60, "min", "minutes read as seconds"),
+        (1e9, "ns", "nanoseconds read as seconds"),
+    ],
+)
+def test_a_run_time_far_from_charge_and_load_names_the_unit_it_was_written_in(times, unit, words):
+    site = site_of("tiny")
+    name, load = site.ups_ids[0], 0.4
+    honest_s = 3600.0 * float(site.ups_battery_kwh[0]) / (load * float(site.ups_rated_kw[0]))
+    rows = {(name, "runtime_s"): [honest_s * times] * 40, (name, "load_frac"): [load] * 40}
+    found = [one.as_dict() for one in judged(table_of(rows), site).findings]
+    assert any(words in one["looks_like"] or f'"{unit}"' in one["cure"] for one in found), found

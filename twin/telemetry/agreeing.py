@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -104,7 +105,7 @@ def _ups(medians: Medians, site: Site) -> list[Finding]:
             continue
         if power is not None and power > 0 and not 1 / FACTOR <= power / (load * rated) <= FACTOR:
             found.append(_odd(name, "power_kw", f"{power:.4g} kW at a load of {load:.3g}",
-                              f"{load * rated:.4g} kW from load times rating"))  # fmt: skip
+                              f"{load * rated:.4g} kW from load times rating", load * rated / power))  # fmt: skip
         left = float(site.ups_battery_kwh[u]) * medians.get(("ups", name, "battery_frac"), 1.0)
         runtime = medians.get(("ups", name, "runtime_s"))
         expected = 3600.0 * left / (load * rated)
@@ -112,11 +113,32 @@ def _ups(medians: Medians, site: Site) -> list[Finding]:
             1 / RUNTIME_FACTOR <= runtime / expected <= RUNTIME_FACTOR
         ):  # fmt: skip
             found.append(_odd(name, "runtime_s", f"{runtime:.4g} s at a load of {load:.3g}",
-                              f"{expected:.4g} s from charge and load"))  # fmt: skip
+                              f"{expected:.4g} s from charge and load", expected / runtime))  # fmt: skip
     return found
 
 
-def _odd(component: str, channel: str, said: str, instead: str) -> Finding:
-    return Finding("", f"ups.{channel}", 1, 1, component, said, f"another unit, or another rating: {instead}",
-                   "load, power, charge and run time belong together",
-                   f"check the unit of {channel} and the UPS in the site file", "other channels")  # fmt: skip
+def _odd(component: str, channel: str, said: str, instead: str, short_of: float) -> Finding:
+    """short_of: how many times what was said goes into what belongs there."""
+    unit, slip = _read_as(channel, short_of)
+    cure = f'unit = "{unit}" in its rule, or correct the UPS in the site file' if unit else (
+        f"check the unit of {channel} and the UPS in the site file"
+    )  # fmt: skip
+    looks_like = f"{slip or 'another unit, or another rating'}: {instead}"
+    return Finding("", f"ups.{channel}", 1, 1, component, said, looks_like,
+                   "load, power, charge and run time belong together", cure, "other channels")  # fmt: skip
+
+
+_SLIPS: dict[str, tuple[tuple[float, str, str], ...]] = {
+    "runtime_s": (
+        (1e9, "s", "seconds read as nanoseconds"), (1e6, "ms", "milliseconds read as nanoseconds"),
+        (1e3, "s", "seconds read as milliseconds"), (60.0, "min", "minutes read as seconds"),
+        (1e-3, "ms", "milliseconds read as seconds"), (1e-9, "ns", "nanoseconds read as seconds"),
+    ),
+    "power_kw": ((1e3, "kW", "kilowatts read as watts"), (1e-3, "W", "watts read as kilowatts")),
+}  # fmt: skip
+
+
+def _read_as(channel: str, short_of: float) -> tuple[str, str]:
+    """The unit that a source meant and how it was read, from how far off it is; nothing where no unit is so far off."""
+    factor, unit, words = min(_SLIPS[channel], key=lambda slip: abs(math.log(short_of / slip[0])))
+    return (unit, words) if abs(math.log(short_of / factor)) < math.log(RUNTIME_FACTOR) else ("", "")
