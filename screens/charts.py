@@ -109,15 +109,13 @@ def trend(
         "splitLine": {"lineStyle": {"color": "#E0E0E0"}},
     }
     if limit and high is None:
-        # the limit is always in the picture, so that the distance to it can be seen
-        high = max([limit[1] + 1, *map(math.ceil, found)])
+        high = max([limit[1] + 1, *map(math.ceil, found)])  # always in the picture, for the distance to it
     elif found and max(found) - min(found) < span:
         middle, step = (min(found) + max(found)) / 2, span / 4
         low, high = (
             step * part((middle + half) / step) for part, half in ((math.floor, -span / 2), (math.ceil, span / 2))
         )
-        # what was never below nothing has no room there
-        low = max(low, 0.0) if min(found) >= 0.0 else low
+        low = max(low, 0.0) if min(found) >= 0.0 else low  # what was never below nothing has no room there
     axis |= {key: value for key, value in (("min", low), ("max", high)) if value is not None}
     return {
         "animation": False,
