@@ -106,8 +106,9 @@ def carried_forward(window: Array) -> Array:
 
 def median_of(slots: Array) -> Array:
     """Return the median over axis 0, missing ones left out; NaN where all are missing. No warnings, no masks."""
-    ordered = np.sort(slots, axis=0)
-    count = np.count_nonzero(~np.isnan(ordered), axis=0)
-    middle = np.stack([np.maximum(count - 1, 0) // 2, count // 2])
-    low, high = np.take_along_axis(ordered, middle, axis=0)
-    return np.asarray(0.5 * (low + high))
+    count = len(slots) - np.count_nonzero(np.isnan(slots), axis=0).ravel()
+    ordered = slots.reshape(len(slots), -1).T.copy()  # short rows that lie together sort fastest
+    ordered.sort(axis=1)
+    first, flat = np.arange(len(ordered)) * len(slots), ordered.ravel()
+    low, high = flat[first + np.maximum(count - 1, 0) // 2], flat[first + count // 2]
+    return np.asarray(0.5 * (low + high)).reshape(slots.shape[1:])
