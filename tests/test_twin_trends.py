@@ -9,6 +9,7 @@ from emulated_world import SITE
 from twin_stories import T0_MS
 
 from plant.site import load_site
+from twin.engine import Engine
 from twin.ensemble import make_state
 from twin.sync import sensorfaults as sf
 from twin.sync import trends
@@ -29,7 +30,8 @@ class Hour:
         self.names = Names({INLET: SITE.rack_ids, OUTLET: SITE.rack_ids, HOT: SITE.hall_ids})
         self.sensors = Sensors(self.names, Board(SITE, self.names))
         self.trends, self.state = Trends(SITE, self.names), make_state(SITE, T0_MS, members=4)
-        self.state.rack_air_c[...] = self.state.rack_inlet_c + 10.0
+        self.derived = Engine(self.state, SITE).derived
+        self.derived.refresh()
         self.rng, self.now_ms = np.random.default_rng(4), T0_MS
 
     def outlet(self, rack: int) -> int:
@@ -47,7 +49,7 @@ class Hour:
         for _ in range(OFTEN):
             value = mean + more + 0.12 * self.rng.standard_normal(n)
             self.trends.hear(Heard(np.arange(n), value, mean, np.ones(n), np.ones(n), "C", np.ones(n)))
-        self.trends.tell(self.sensors, self.state, self.now_ms)
+        self.trends.tell(self.sensors, self.derived, self.now_ms)
 
     def found(self) -> list[int]:
         return np.flatnonzero(self.sensors.slow).tolist()
@@ -83,10 +85,10 @@ def test_an_outlet_that_drifts_is_found_within_the_hour(k_per_h, minutes):
 def test_a_drift_that_the_flow_has_swallowed_is_found_all_the_same():
     hour = calm_hour()
     g, rack = hour.outlet(1), 1
-    flow = hour.state.rack_flow_kw_per_k[:, rack].copy()
+    flow, heat_kw = hour.state.rack_flow_kw_per_k[:, rack].copy(), hour.derived.rack_kw[:, rack].mean()
 
     def swallowed(k: int) -> dict[int, float]:
-        hour.state.rack_flow_kw_per_k[:, rack] = flow * np.exp(-0.1 * 2.0 * k / 12.0)  # 10 K of rise: 2 K an hour
+        hour.state.rack_flow_kw_per_k[:, rack] = 1.0 / (1.0 / flow + 2.0 * k / 12.0 / heat_kw)
         return {g: 0.0}
 
     k = rounds_until(hour, swallowed)
@@ -158,7 +160,7 @@ def test_a_sensor_that_said_nothing_for_an_hour_is_not_judged():
     trends_ = hour.trends
     for _ in range(14):
         hour.now_ms += trends.EVERY_MS
-        trends_.tell(hour.sensors, hour.state, hour.now_ms)
+        trends_.tell(hour.sensors, hour.derived, hour.now_ms)
     assert hour.found() == []
 
 

@@ -50,7 +50,8 @@ class Operator:
     quantity is not known at all; every_ms: readings are kept and taken in together so often, 0 at once; jump_sd,
     jump_frac: what the plant may do at once, beyond which a reading is held back; drift_k: how far one sensor may pull
     what is learned before it is taken for drifting, 0 where the plant itself may do so (`twin.sync.sensorfaults`);
-    shared: parameters that several sensors have in common (`share`: whose they are), moved by the mean of theirs.
+    shared: parameters that several sensors have in common (`share`: whose they are), moved by the mean of theirs;
+    steps: the parameter that the plant may change at once, for one sensor alone.
     """
 
     kind: str
@@ -72,6 +73,7 @@ class Operator:
     drift_k: float = 0.0
     shared: tuple[Link, ...] = ()
     share: Callable[[Site], Ints] | None = None
+    steps: str = ""
 
     @cached_property
     def key(self) -> tuple[str, str]:
@@ -178,7 +180,7 @@ OPERATORS: tuple[Operator, ...] = (
         "rack", "outlet_c", lambda d: d.state.rack_air_c, of("rack_air_c", "rack_mass_c"),
         of("rack_flow_kw_per_k", "rack_ua_kw_per_k", "rack_mass_kj_per_k"), "rack_outlet_bias_k",
         # more than the sensor's own 0.13: while a load changes, the minute in which it was told misfits too
-        error_sd=0.28, noise_sd=0.04, at_rest=True, jump_sd=2.0, drift_k=1.5,
+        error_sd=0.28, noise_sd=0.04, at_rest=True, jump_sd=2.0, drift_k=1.5, steps="rack_flow_kw_per_k",
     ),
     Operator("node", "gpu_c", lambda d: d.state.gpu_c, of("gpu_c"), error_sd=1.0, noise_sd=2.0, sensors=_gpu_nodes,
         jump_sd=10.0, every_ms=SLOW_MS,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.sync.evidence import Board
-from twin.sync.names import Names
+from twin.sync.names import Key, Names
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -35,6 +35,12 @@ SAME_FROZEN = 10  # a drift without any change is a frozen sensor
 GOOD, GOOD_SIGMAS, GOOD_DRIFT, GOOD_MS = 10, 3.0, 0.75, 600_000  # so many good ones over so long let it in again
 FOLLOWS_FRAC = 0.3  # an outlet follows its inlet at once by two thirds or so, then slowly: this much stays unsure
 TRIM = 3.0  # beyond so many sigmas a reading counts with less weight, unless the one before said the same
+
+# What the plant may change at once for one sensor alone: the air flow of its rack, for that of a hall the flow of any.
+# The air takes minutes, for metal is warm; a sensor that jumps is there with its first reading.
+STEPPED: tuple[Key, ...] = (("rack", "outlet_c"), ("hall", "hot_c"))
+STEP_MS = 1_800_000  # the plant does not do so twice in so long
+AT_ONCE, AT_ONCE_SIGMAS = 0.92, 7.5  # share of the whole change in its first reading; of changes larger than this
 
 STUCK, DRIFTING, SPIKING, UNIT, JUMPED = "frozen", "drifting", "spiking", "other unit", "off by a jump"
 REASONS = ("", STUCK, DRIFTING, SPIKING, UNIT, JUMPED)
@@ -94,12 +100,19 @@ class Sensors:
         self.board, self.channel = board, names.key_of
         self.last, self.step = np.full(n, np.nan), np.full(n, np.inf)
         self.moves, self.drift, self.alone, self.spikes, self.first_odd, self.pull = np.zeros((6, n))
-        self.count, self.same, self.odd, self.far, self.good = np.zeros((5, n), dtype=np.int64)
-        self.odd_ms, self.since_ms, self.good_ms, self.pull_ms = np.zeros((4, n), dtype=np.int64)
+        self.count, self.same, self.odd, self.far, self.good, self.run = np.zeros((6, n), dtype=np.int64)
+        self.odd_ms, self.since_ms, self.good_ms, self.pull_ms, self.step_ms = np.zeros((5, n), dtype=np.int64)
         self.slow = np.zeros(n)
         """How far each has drifted on a line [K], 0 for not (`twin.sync.trends`)."""
         self.settled, self.out, self.held = np.zeros((3, n), dtype=bool)
         """held: in doubt, its readings move nothing and nobody is told."""
+        self.may_step = np.zeros(n, dtype=bool)
+        for key in STEPPED:
+            if key in names.first:
+                self.may_step[names.of(key)] = True
+        self.changed, self.begun, self.begun_pull = np.zeros((3, n))
+        """The first reading of those that surprise, less what was predicted, and the pull then; 0 for none."""
+        self.stepped: list[int] = []
         self.why = np.zeros(n, dtype=np.int8)
         self.found: dict[int, str] = {}
         self.news: list[Fault] = []
@@ -118,8 +131,8 @@ class Sensors:
         agreed = np.zeros(len(at), dtype=bool)
         doubted = gross | self.out[at]
         may_drift = heard.drift_k > 0.0
-        slow = self.slow[at]
-        doubted |= may_drift & ((self.far[at] >= DRIFT_READINGS) | (slow != 0.0) | self._pulls(at, heard.drift_k))
+        slow, pulls = self.slow[at], self._pulls(at, heard.drift_k) & ~self.may_step[at]
+        doubted |= may_drift & ((self.far[at] >= DRIFT_READINGS) | (slow != 0.0) | pulls)
         if doubted.any():
             some = np.flatnonzero(doubted)
             way = np.where(slow[some] != 0.0, slow[some], self.drift[at[some]])
@@ -144,6 +157,7 @@ class Sensors:
         scaled = (value - heard.mean) / np.sqrt(heard.var)
         again = np.isfinite(self.last[at])
         change = np.abs(value - np.where(again, self.last[at], value))
+        self.changed[at] = change
         moved = change > 0.0
         self.same[at] = np.where(moved | ~again, 0, self.same[at] + 1)
         keep = np.minimum(0.98, self.count[at] / (self.count[at] + 1.0))
@@ -157,6 +171,11 @@ class Sensors:
         shared = heard.in_common()
         own = (value - heard.mean - shared) / np.sqrt(floored + (FOLLOWS_FRAC * shared) ** 2)
         self.alone[at] = DRIFT_KEEP * self.alone[at] + (1.0 - DRIFT_KEEP) * np.clip(own, -GROSS, GROSS)
+        surprising = np.abs(scaled) > TRIM
+        first = surprising & (self.begun[at] == 0.0)
+        self.begun[at] = np.where(surprising, np.where(first, value - heard.mean, self.begun[at]), 0.0)
+        self.run[at] = np.where(surprising, self.run[at] + 1, 0)
+        self.begun_pull[at] = np.where(first, self.pull[at], self.begun_pull[at])
         self.count[at] += 1
         self.last[at] = value
         quiet = (self.count[at] >= SETTLED_READINGS) & (np.abs(self.drift[at]) < SETTLED)
@@ -233,24 +252,70 @@ class Sensors:
             self.shut(g, time_ms, STUCK, f"{heard.value[i]:.4g} for {self.same[g] + 1} readings")
         elif self.odd[g] >= ODD_READINGS and (slip := _slip(heard, i)):
             self.shut(g, time_ms, UNIT, f"{said}; reads like {slip}")
-        elif agreed:
+        elif agreed or (
+            calm and self.run[g] >= DRIFT_READINGS and not self.slow[g] and self._steps(heard, i, time_ms, gross=gross)
+        ):
             return
         elif calm and self.spikes[g] > SPIKES_MOST and self._scattered(heard, i):
             self.shut(g, time_ms, SPIKING, said)
         elif calm and self.odd[g] >= ODD_READINGS and time_ms - self.odd_ms[g] >= ODD_MS:
+            if self._steps(heard, i, time_ms, gross=True):
+                return
             self.shut(g, time_ms, STUCK if self.same[g] >= SAME_FROZEN else JUMPED, said)
         elif calm and not gross and heard.drift_k[i] > 0.0:
-            spikes = self.spikes[g] > SPIKES_SOME
-            reason = STUCK if self.same[g] >= SAME_FROZEN else SPIKING if spikes else DRIFTING
-            how = (
-                f"{self.slow[g]:+.2g} K on a line" if self.slow[g] else f"pulled what is learned by {self.pull[g]:+.2g}"
-            )
-            self.shut(g, time_ms, reason, f"{said}; has gone {how}" if self.slow[g] else f"{said}; has {how}")
+            self._drifts(heard, i, time_ms, said)
+
+    def _drifts(self, heard: Heard, i: int, time_ms: int, said: str) -> None:
+        """A sensor has been off for long: shut it out, unless the plant may have changed for it alone."""
+        g = int(heard.sensor[i])
+        spikes = self.spikes[g] > SPIKES_SOME
+        reason = STUCK if self.same[g] >= SAME_FROZEN else SPIKING if spikes else DRIFTING
+        found = f"{said}; has pulled what is learned by {self.pull[g]:+.2g}"
+        if self.slow[g]:
+            found = f"{said}; has gone {self.slow[g]:+.2g} K on a line"
+        elif reason == DRIFTING and self._steps(heard, i, time_ms, gross=False):
+            return
+        elif reason == DRIFTING and self.may_step[g]:
+            reason = JUMPED
+        self.shut(g, time_ms, reason, found)
+
+    def _at_once(self, heard: Heard, i: int) -> bool:
+        """Tell whether a large change was whole in its first reading."""
+        g = int(heard.sensor[i])
+        whole = heard.value[i] - heard.mean[i] + self.pull[g] - self.begun_pull[g]
+        large = abs(whole) > AT_ONCE_SIGMAS * float(np.sqrt(heard.var[i]))
+        return bool(large and self.begun[g] * np.sign(whole) >= AT_ONCE * abs(whole))
+
+    def _steps(self, heard: Heard, i: int, time_ms: int, *, gross: bool) -> bool:
+        """Tell whether the plant has changed behind a sensor: what is learned from it is to be learned anew.
+
+        Until that has been learned nothing is said; a reading that stays gross is no plant's.
+        """
+        g = int(heard.sensor[i])
+        if not self.may_step[g]:
+            return False
+        if self.step_ms[g] and time_ms - self.step_ms[g] < STEP_MS:
+            return not gross
+        if self._at_once(heard, i):
+            return False
+        self.stepped.append(g)
+        self.step_ms[g] = time_ms
+        self.far[g] = self.odd[g] = self.run[g] = 0
+        self.drift[g] = self.alone[g] = self.spikes[g] = self.begun[g] = 0.0
+        return True
+
+    def take_stepped(self) -> list[int]:
+        """Return the sensors behind which the plant has changed since the last call."""
+        stepped, self.stepped = self.stepped, []
+        return stepped
 
     def _scattered(self, heard: Heard, i: int) -> bool:
         """Gross readings differ from each other as much as from what is expected."""
-        spread = abs(float(heard.value[i] - self.first_odd[heard.sensor[i]]))
-        return self.odd[heard.sensor[i]] < ODD_READINGS or spread > GROSS * float(np.sqrt(heard.var[i]))
+        g = heard.sensor[i]
+        spread, var = abs(float(heard.value[i] - self.first_odd[g])), heard.var[i]
+        if self.may_step[g]:  # the air of a rack with less flow goes on rising
+            spread, var = self.changed[g], var + heard.jump_var[i]
+        return bool(self.odd[g] < ODD_READINGS or spread > GROSS * float(np.sqrt(var)))
 
     def _probe(self, heard: Heard, i: int, time_ms: int, *, agreed: bool) -> None:
         """A sensor that is shut out is listened to: it comes in again when it behaves, or when others say the same."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from plant.site import Site
 from twin.state import State
+from twin.sync.inflate import moving
 from twin.sync.names import Key, Names
 from twin.sync.operators import Link, Operator
 from twin.sync.parameters import BY_NAME, bounds_of
@@ -26,6 +27,7 @@ Places = NDArray[np.int64]
 OUT, IN = "sensor_shut_out", "sensor_let_in"  # types of the events; the code is the channel, the text says why
 
 
+STEP_SD = 0.3  # relative, of a flow that has changed at once: one fan of two, or of three
 REMEMBERED_MS = 86_400_000  # so far back a worker that starts reads these events
 
 
@@ -59,6 +61,22 @@ class ShutOuts:
                 bias = np.zeros((s.members, 1))
                 inflate(bias, BY_NAME[o.bias].prior_sd)
                 s.arrays[o.bias][:, i] = bias[:, 0]
+
+    def loosen(self, s: State) -> list[int]:
+        """Where the plant has changed behind a sensor alone, its parameter may be anywhere near.
+
+        Return these sensors.
+        """
+        stepped = self.sensors.take_stepped()
+        for g in stepped:
+            o = self.operators[self._key(g)]
+            if o.steps:
+                p, i = BY_NAME[o.steps], g - self.names.first[o.key]
+                values = moving(s.arrays[o.steps][:, i : i + 1], p)
+                inflate(values, STEP_SD)
+                low, high = (limit[i] if len(limit) > 1 else limit[0] for limit in bounds_of(self.site, p))
+                s.arrays[o.steps][:, i] = np.clip(np.exp(values) if p.log else values, low, high)[:, 0]
+        return stepped
 
     def _put_back(self, s: State, o: Operator, i: int) -> None:
         """Undo what one sensor has moved since it was last trusted in full."""

@@ -98,7 +98,7 @@ class Synchroniser:
         for key in self.spoken:
             self.past.note(moment, key, self._predict(d, self.operators[key]))
         touched = set[str]()
-        self.trends.tell(self.sensors, d.state, now_ms)
+        self.trends.tell(self.sensors, d, now_ms)
         for r in rounds:
             touched |= self._hear_round(d, r, now_ms)
         touched |= self._take_kept(d, moment)
@@ -158,6 +158,7 @@ class Synchroniser:
         self.sensors.note(heard, now_ms)
         use, weight = self.sensors.judge(heard, now_ms)
         self.shutouts.announce(d.state, self.sensors.take_news())
+        self.trends.restart(self.shutouts.loosen(d.state))
         touched, i = set[str](), 0
         for a in asked:
             k = i + len(a.at)

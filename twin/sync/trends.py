@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plant.site import Site
-from twin.state import State
+from twin.derived import Derived
 from twin.sync.assimilate import mean_of
 from twin.sync.evidence import SIBLINGS
 from twin.sync.names import Key, Names
@@ -42,24 +42,26 @@ Learned = tuple[Array, Array]
 """What has been learned (C,), and what one unit of it changes in what is read, once all has settled (C,)."""
 
 
-def _inlets(s: State, site: Site) -> list[Learned]:
+def _inlets(d: Derived) -> list[Learned]:
+    s, site = d.state, d.site
     recirc = mean_of(s.rack_recirc_frac)
     hotter_k = mean_of(s.hall_hot_c)[site.rack_hall] - mean_of(s.rack_inlet_c)
     return [(recirc, hotter_k / np.maximum(1.0 - recirc, 0.05)), (mean_of(s.rack_inlet_bias_k), np.ones(len(recirc)))]
 
 
-def _outlets(s: State, site: Site) -> list[Learned]:
-    """Outlet = inlet + heat / flow + error: a hundredth more flow takes a hundredth of the rise."""
-    rise_k = mean_of(s.rack_air_c) - mean_of(s.rack_inlet_c)
-    return [(np.log(mean_of(s.rack_flow_kw_per_k)), -rise_k), (mean_of(s.rack_outlet_bias_k), np.ones(len(rise_k)))]
+def _outlets(d: Derived) -> list[Learned]:
+    """Outlet = inlet + heat / flow + error."""
+    s = d.state
+    heat_kw = mean_of(d.rack_kw)
+    return [(mean_of(1.0 / s.rack_flow_kw_per_k), heat_kw), (mean_of(s.rack_outlet_bias_k), np.ones(len(heat_kw)))]
 
 
-def _hot(s: State, site: Site) -> list[Learned]:
-    bias_k = mean_of(s.hall_hot_bias_k)
+def _hot(d: Derived) -> list[Learned]:
+    bias_k = mean_of(d.state.hall_hot_bias_k)
     return [(bias_k, np.ones(len(bias_k)))]
 
 
-SLOW: dict[Key, Callable[[State, Site], list[Learned]]] = {
+SLOW: dict[Key, Callable[[Derived], list[Learned]]] = {
     INLET: _inlets,
     OUTLET: _outlets,
     HOT: _hot,
@@ -133,20 +135,20 @@ class Trends:
         self.expected_sum[at] += mean
         self.heard[at] += 1
 
-    def tell(self, sensors: Sensors, s: State, now_ms: int) -> None:
+    def tell(self, sensors: Sensors, d: Derived, now_ms: int) -> None:
         """Once in five minutes, look at all levels and tell who has drifted and who is in doubt."""
         if now_ms - self.closed_ms < EVERY_MS:
             return
-        self.close(s, now_ms)
+        self.close(d, now_ms)
         sensors.slow[self.sensor], sensors.held[self.sensor] = 0.0, False
         if not sensors.board.disturbed(now_ms):
             drifted, doubtful = self.judge()
             sensors.slow[self.sensor], sensors.held[self.sensor] = drifted, doubtful != 0.0
 
-    def close(self, s: State, now_ms: int) -> None:
+    def close(self, d: Derived, now_ms: int) -> None:
         """Five minutes are over: one level more of each sensor; what says nothing keeps its last one."""
         self.closed_ms = now_ms
-        now, effect = self._learned(s)
+        now, effect = self._learned(d)
         step_k = np.zeros(len(self.sensor)) if self.before is None else (effect * (now - self.before)).sum(axis=0)
         middle_k = self.learned_k + 0.5 * step_k
         self.before, self.learned_k = now, self.learned_k + step_k
@@ -158,15 +160,21 @@ class Trends:
         self._push(self.plain, expected - middle_k)
         self.said[...], self.heard[...], self.expected_sum[...] = np.nan, 0, 0.0
 
-    def _learned(self, s: State) -> tuple[Array, Array]:
+    def _learned(self, d: Derived) -> tuple[Array, Array]:
         """What has been learned, and what one unit of it changes in what is read (things, S)."""
-        parts = {key: SLOW[key](s, self.site) for key in self.keys}
+        parts = {key: SLOW[key](d) for key in self.keys}
         now, effect = np.zeros((2, max(map(len, parts.values()), default=0), len(self.sensor)))
         for key, part in parts.items():
             for j, (value, per_unit) in enumerate(part):
                 span = slice(self.first[key], self.first[key] + len(value))
                 now[j, span], effect[j, span] = value, per_unit
         return now, effect
+
+    def restart(self, sensors: list[int]) -> None:
+        """Behind some sensors, by their numbers, the plant has changed: what was before does not count."""
+        if sensors:
+            at = self.place[sensors]
+            self.level[:, at[at >= 0]] = np.nan
 
     @staticmethod
     def _push(kept: Array, new: Array) -> None:
