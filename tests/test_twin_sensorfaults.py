@@ -8,9 +8,10 @@ from emulated_world import SITE, TICK_MS, Beside, quickly
 
 from twin.sync import sensorfaults as sf
 from twin.sync.evidence import DISTURBED_MS, Board
+from twin.sync.heard import Heard
 from twin.sync.lateness import LATE_MS
 from twin.sync.names import Names
-from twin.sync.sensorfaults import Heard, Sensors
+from twin.sync.sensorfaults import Sensors
 from twin.sync.shutouts import IN, OUT
 from twin.sync.synchronise import Synchroniser
 from twin.telemetry.store import Batch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import sensor_trials
-from emulated_world import SITE
+from emulated_world import SITE, Beside, quickly
 from twin_stories import T0_MS
 
 from plant.site import load_site
@@ -14,8 +14,9 @@ from twin.ensemble import make_state
 from twin.sync import sensorfaults as sf
 from twin.sync import trends
 from twin.sync.evidence import Board
+from twin.sync.heard import Heard
 from twin.sync.names import Names
-from twin.sync.sensorfaults import Heard, Sensors
+from twin.sync.sensorfaults import Sensors
 from twin.sync.trends import HOT, INLET, OUTLET, Trends, line_through
 
 RACKS = len(SITE.rack_ids)
@@ -224,3 +225,65 @@ def test_outlets_of_an_emulated_hall_that_drift_are_found_and_their_flows_are_pu
 def test_in_eventful_hours_nobody_is_shut_out(seed):
     got = sensor_trials.trial(SITE, seed, [], eventful=True, members=16, per_twin=1, begin_h=2.5, hours=0.0)
     assert got["false"] == []
+
+
+# --- a rack's air flow that changes at once ---------------------------------------------------
+
+
+def said_of_outlet(change: object, rounds: int = 90) -> tuple[Sensors, list[int]]:
+    """The first outlet goes off by `change(minutes)` after an hour of calm; who stepped."""
+    names = Names({INLET: SITE.rack_ids, OUTLET: SITE.rack_ids})
+    sensors, rng, n = Sensors(names, Board(SITE, names)), np.random.default_rng(7), RACKS
+    first, ones, stepped = names.first[OUTLET], np.ones(RACKS), list[int]()
+    for k in range(90 + rounds):
+        value = 32.0 + 0.12 * rng.standard_normal(n)
+        if k >= 90 and not stepped:  # what has been learned anew surprises no longer
+            value[0] += change(k - 90.0)  # type: ignore[operator]
+        heard = Heard(first + np.arange(n), value, 32.0 * ones, 0.3**2 * ones, 4.0 * ones, "C", 1.5 * ones)
+        sensors.note(heard, T0_MS + k * MINUTE_MS)
+        sensors.judge(heard, T0_MS + k * MINUTE_MS)
+        stepped += sensors.take_stepped()
+    return sensors, stepped
+
+
+def warms(k: float, share: float) -> object:
+    """A rack with so much of its flow left: part of the rise at once, the rest as its metal warms."""
+    first = (1.6 / (0.6 + share) - 1.0) / (1.0 / share - 1.0)
+    return lambda minutes: k * (1.0 / share - 1.0) * (first + (1.0 - first) * (1.0 - np.exp(-minutes / 6.0)))
+
+
+@pytest.mark.parametrize("share", [0.4, 0.5, 0.7, 1.5, 2.0])
+def test_the_plant_not_the_sensor_an_outlet_that_follows_a_flow_is_believed(share):
+    sensors, stepped = said_of_outlet(warms(12.0, share))
+    assert not sensors.out.any()
+    assert stepped == [RACKS]
+
+
+@pytest.mark.parametrize("jump_k", [5.0, 8.0, 15.0, -6.0])
+def test_an_outlet_that_jumps_with_one_reading_is_the_sensor(jump_k):
+    sensors, stepped = said_of_outlet(lambda minutes: jump_k)
+    assert stepped == []
+    assert [sf.REASONS[sensors.why[g]] for g in np.flatnonzero(sensors.out)] == [sf.JUMPED]
+
+
+def test_an_outlet_that_spikes_is_no_flow():
+    rng = np.random.default_rng(3)
+    sensors, stepped = said_of_outlet(lambda minutes: 12.0 * (rng.random() < 0.6))
+    assert stepped == []
+    assert [sf.REASONS[sensors.why[g]] for g in np.flatnonzero(sensors.out)] == [sf.SPIKING]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.5, 0.6, 2.0])
+def test_the_plant_not_the_sensor_a_flow_that_changes_at_once_is_followed(share):
+    beside, told, rack = Beside(*quickly(6, hours=6.0), members=16), [], 6
+    state = beside.emulator.engine.state
+    for tick in range(260 + 200):
+        if tick == 260:
+            state.rack_flow_kw_per_k[0, rack] *= share
+            beside.emulator.engine.derived.mark_air()
+        beside.tick()
+        told += beside.twin.sync.shutouts.take_events()
+    assert [e for e in told if e.component == SITE.rack_ids[rack]] == []
+    true = float(beside.emulator.engine.state.rack_flow_kw_per_k[0, rack])
+    assert float(beside.twin.state.rack_flow_kw_per_k[:, rack].mean()) == pytest.approx(true, rel=0.15)

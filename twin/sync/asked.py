@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from plant.channels import channel as channel_of
 from twin.columns import Parts
 from twin.kernels import Kernels
+from twin.sync.heard import Heard
 from twin.sync.lateness import Said
 from twin.sync.names import Key, Names
 from twin.sync.operators import Operator
-from twin.sync.sensorfaults import Heard, Sensors
+from twin.sync.sensorfaults import Sensors
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]

@@ -21,8 +21,9 @@ from plant.site import Site
 from twin.derived import Derived
 from twin.sync.assimilate import mean_of
 from twin.sync.evidence import SIBLINGS
+from twin.sync.heard import Heard
 from twin.sync.names import Key, Names
-from twin.sync.sensorfaults import Heard, Sensors
+from twin.sync.sensorfaults import Sensors
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
