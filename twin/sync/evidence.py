@@ -22,6 +22,7 @@ SIBLING = 2.0  # ... of the other channel of the same component
 PERSISTENT = 1.25  # ... in its running mean
 LEAST_NEIGHBOURS, SHARE = 2, 0.25
 DISTURBED_MS = 1_200_000  # after a machine started or stopped the whole plant may be anywhere
+MANY = 0.05  # share of a hall's nodes that change its air
 TELLING = ("rack", "hall", "cooling_unit")  # kinds whose sensors see the air of a hall
 SIBLINGS = {("rack", "inlet_c"): ("rack", "outlet_c"), ("rack", "outlet_c"): ("rack", "inlet_c")}
 
@@ -44,14 +45,35 @@ class Board:
             if other is not None and other in names.first:
                 self.sibling[start : start + n] = names.first[other] + np.arange(n)
         self.disturbed_ms = -(2**62)
+        self.since_ms = np.full(names.count, -(2**62), dtype=np.int64)
+        """When each sensor was last disturbed, by its number."""
+        self.site, self.rack = site, _racks(site, names)
+        self.hall_nodes = np.bincount(site.node_hall, minlength=len(site.hall_ids))
 
     def disturb(self, now_ms: int) -> None:
-        """A machine has reported that it starts or stops."""
+        """A machine of the plant has reported that it starts or stops: everything may be anywhere."""
         self.disturbed_ms = now_ms
+        self.since_ms[...] = now_ms
+
+    def disturb_nodes(self, nodes: Ints, now_ms: int) -> None:
+        """Nodes have come up or gone down: their racks may be anywhere; so may a hall that has lost a share of them.
+
+        Nodes of a large site do so all the time: were that to disturb everybody, nobody would ever be judged.
+        """
+        if not len(nodes):
+            return
+        self.disturbed_ms = now_ms
+        self.since_ms[np.isin(self.rack, self.site.node_rack[nodes])] = now_ms
+        many = np.bincount(self.site.node_hall[nodes], minlength=len(self.hall_nodes)) >= MANY * self.hall_nodes
+        self.since_ms[(self.hall >= 0) & np.append(many, False)[self.hall]] = now_ms
 
     def disturbed(self, now_ms: int) -> bool:
-        """Tell whether machines have changed so lately that the whole plant may be anywhere."""
+        """Tell whether machines or nodes have changed so lately that something of the plant may be anywhere."""
         return now_ms - self.disturbed_ms < DISTURBED_MS
+
+    def restless(self, sensor: Ints, now_ms: int) -> Flags:
+        """Tell for some sensors whether that concerns them."""
+        return np.asarray(now_ms - self.since_ms[sensor] < DISTURBED_MS)
 
     def post(self, sensor: Ints, scaled: Array, time_ms: int) -> None:
         """Put up the newest innovations of some sensors."""
@@ -84,3 +106,16 @@ class Board:
             enough = (others >= LEAST_NEIGHBOURS) & (others >= SHARE * (all_of[hall] - counted[sensor]))
             out |= (hall >= 0) & (sign == way) & enough
         return out
+
+
+def _racks(site: Site, names: Names) -> Ints:
+    """The rack of each sensor, -1 for none."""
+    racks = np.full(names.count, -1, dtype=np.int64)
+    of_node = dict(zip(site.node_ids, site.node_rack.tolist(), strict=True))
+    for key in names.keys:
+        span = names.of(key)
+        if key[0] == "rack":
+            racks[span] = np.arange(names.size[key])
+        elif key[0] == "node":
+            racks[span] = [of_node[name] for name in names.ids[span]]
+    return racks

@@ -38,6 +38,8 @@ class Machines:
     def __init__(self, site: Site, names: Names) -> None:
         """Nothing has been reported."""
         self.site, self.names, self.nodes = site, names, NodeFacts(site)
+        self.moved = False
+        """Whether a machine of the plant, not only nodes, was news when it was last heard."""
 
     def hear(self, d: Derived, rounds: Sequence[Round], past: Past, shut_out: NDArray[np.bool_], now_ms: int) -> bool:
         """Take rounds of readings in place; shut_out: node meters nobody believes (N,). Tell whether one is news."""
@@ -53,7 +55,8 @@ class Machines:
                 values, present = heard.setdefault(key, (np.zeros(n), np.zeros(n, dtype=bool)))
                 values[at[new]], present[at[new]] = value[new], True
             nodes |= self.nodes.hear(d, r, past, shut_out, now_ms)
-        return (bool(heard) and set_flags(self.site, d, heard)) or nodes
+        self.moved = bool(heard) and set_flags(self.site, d, heard)
+        return self.moved or nodes
 
 
 def set_flags(site: Site, d: Derived, heard: Heard) -> bool:

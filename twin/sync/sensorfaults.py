@@ -37,9 +37,9 @@ GOOD, GOOD_SIGMAS, GOOD_DRIFT, GOOD_MS = 10, 3.0, 0.75, 600_000  # so many good 
 FOLLOWS_FRAC = 0.3  # an outlet follows its inlet at once by two thirds or so, then slowly: this much stays unsure
 TRIM = 3.0  # beyond so many sigmas a reading counts with less weight, unless the one before said the same
 
-# What the plant may change at once for one sensor alone: the air flow of its rack, for that of a hall the flow of any.
-# The air takes minutes, for metal is warm; a sensor that jumps is there with its first reading.
-STEPPED: tuple[Key, ...] = (("rack", "outlet_c"), ("hall", "hot_c"))
+# What the plant may change at once for one sensor alone: the air flow of its rack. The air takes minutes, for metal is
+# warm; a sensor that jumps is there with its first reading.
+STEPPED: tuple[Key, ...] = (("rack", "outlet_c"),)
 STEP_MS = 1_800_000  # the plant does not do so twice in so long
 AT_ONCE, AT_ONCE_SIGMAS = 0.92, 7.5  # share of the whole change in its first reading; of changes larger than this
 
@@ -78,8 +78,8 @@ class Sensors:
         self.odd_ms, self.since_ms, self.good_ms, self.pull_ms, self.step_ms = np.zeros((5, n), dtype=np.int64)
         self.slow = np.zeros(n)
         """How far each has drifted on a line [K], 0 for not (`twin.sync.trends`)."""
-        self.settled, self.out, self.held = np.zeros((3, n), dtype=bool)
-        """held: in doubt, its readings move nothing and nobody is told."""
+        self.settled, self.out, self.held, self.rising = np.zeros((4, n), dtype=bool)
+        """held: in doubt, its readings move nothing and nobody is told; rising: may be drifting, for 20 min so far."""
         self.may_step = np.zeros(n, dtype=bool)
         for key in STEPPED:
             if key in names.first:
@@ -99,8 +99,8 @@ class Sensors:
         at = heard.sensor
         difference = heard.value - heard.mean
         scaled = difference / np.sqrt(heard.var)
-        calm = not self.board.disturbed(time_ms)
-        most_var = heard.jump_var if calm else DISTURBED * heard.jump_var
+        calm = ~self.board.restless(at, time_ms)
+        most_var = np.where(calm, heard.jump_var, DISTURBED * heard.jump_var)
         gross = np.abs(difference) > GROSS * np.sqrt(heard.var + most_var)
         agreed = np.zeros(len(at), dtype=bool)
         doubted = gross | self.out[at]
@@ -115,7 +115,7 @@ class Sensors:
         odd = gross & ~(agreed & ~self.absurd(heard, time_ms))
         self._count_odd(at, heard, odd, time_ms)
         for i in np.flatnonzero(doubted | self._stands_still(at)).tolist():
-            self._doubt(heard, i, time_ms, agreed=bool(agreed[i]), calm=calm, gross=bool(gross[i]))
+            self._doubt(heard, i, time_ms, agreed=bool(agreed[i]), calm=bool(calm[i]), gross=bool(gross[i]))
         held_back = odd & (calm | (self.odd[at] < ODD_READINGS))
         use = ~(self.out[at] | self.held[at] | held_back)
         return use, self._weight(at, scaled, use)
@@ -268,7 +268,7 @@ class Sensors:
         g = int(heard.sensor[i])
         if not self.may_step[g]:
             return False
-        if self.step_ms[g] and time_ms - self.step_ms[g] < STEP_MS:
+        if self.rising[g] or (self.step_ms[g] and time_ms - self.step_ms[g] < STEP_MS):
             return not gross
         if self._at_once(heard, i):
             return False

@@ -62,13 +62,9 @@ class ShutOuts:
                 inflate(bias, BY_NAME[o.bias].prior_sd)
                 s.arrays[o.bias][:, i] = bias[:, 0]
 
-    def loosen(self, s: State) -> list[int]:
-        """Where the plant has changed behind a sensor alone, its parameter may be anywhere near.
-
-        Return these sensors.
-        """
-        stepped = self.sensors.take_stepped()
-        for g in stepped:
+    def loosen(self, s: State) -> None:
+        """Where the plant has changed behind a sensor alone, its parameter may be anywhere near."""
+        for g in self.sensors.take_stepped():
             o = self.operators[self._key(g)]
             if o.steps:
                 p, i = BY_NAME[o.steps], g - self.names.first[o.key]
@@ -76,7 +72,6 @@ class ShutOuts:
                 inflate(values, STEP_SD)
                 low, high = (limit[i] if len(limit) > 1 else limit[0] for limit in bounds_of(self.site, p))
                 s.arrays[o.steps][:, i] = np.clip(np.exp(values) if p.log else values, low, high)[:, 0]
-        return stepped
 
     def _put_back(self, s: State, o: Operator, i: int) -> None:
         """Undo what one sensor has moved since it was last trusted in full."""

@@ -89,8 +89,11 @@ class Synchroniser:
         before = stored_heat_kj(self.site.hall_plenum_kj_per_k, d.state)
         if not self._forgot_ms:
             self.board.disturb(now_ms)  # a twin that has just begun may be anywhere itself
+        phase = d.state.node_phase[0].copy()
         if self.machines.hear(d, rounds, self.past, self.shutouts.of(METER), now_ms):
-            self.board.disturb(now_ms)
+            if self.machines.moved:
+                self.board.disturb(now_ms)
+            self.board.disturb_nodes(np.flatnonzero(d.state.node_phase[0] != phase), now_ms)
             d.mark()
             d.mark_supply()
         d.refresh()  # nothing to do in a calm tick; a flag, a cap or a job that changed shows in power at once
@@ -112,9 +115,10 @@ class Synchroniser:
     def hear(self, d: Derived, events: Sequence[Event], now_ms: int) -> None:
         """Take what the site announces of nodes and chillers; events are told once, before the readings of the tick."""
         adopt_events(d.state, self.site, events, self.past.told_ms(RUNNING))
+        phase = d.state.node_phase[0].copy()
         news = self.machines.nodes.announced(d, events, self.past, now_ms)
         if news:
-            self.board.disturb(now_ms)
+            self.board.disturb_nodes(np.flatnonzero(d.state.node_phase[0] != phase), now_ms)
         if self.machines.nodes.silent(d, now_ms) or news:
             d.mark()
 
@@ -158,7 +162,7 @@ class Synchroniser:
         self.sensors.note(heard, now_ms)
         use, weight = self.sensors.judge(heard, now_ms)
         self.shutouts.announce(d.state, self.sensors.take_news())
-        self.trends.restart(self.shutouts.loosen(d.state))
+        self.shutouts.loosen(d.state)
         touched, i = set[str](), 0
         for a in asked:
             k = i + len(a.at)

@@ -32,6 +32,7 @@ EVERY_MS = 300_000
 # So many levels in a row (30, 40 and 60 min), and the share of their variance that a line must explain: of a step it
 # explains three quarters at most, wherever that lies.
 SPANS: tuple[tuple[int, float], ...] = ((7, 0.98), (9, 0.95), (13, 0.9))
+BEGINS = (5, 0.9)
 RISE_K, DOUBT_K = 0.75, 0.4  # of the line, from end to end: a drift; and what leaves the parameters in doubt
 LOAD = 2.0  # where the plant was expected to move more than so many times the rise, the twin may be wrong about that
 ALSO = 0.5  # the other channel of the rack has risen by this share: the air itself
@@ -141,10 +142,11 @@ class Trends:
         if now_ms - self.closed_ms < EVERY_MS:
             return
         self.close(d, now_ms)
-        sensors.slow[self.sensor], sensors.held[self.sensor] = 0.0, False
-        if not sensors.board.disturbed(now_ms):
-            drifted, doubtful = self.judge()
-            sensors.slow[self.sensor], sensors.held[self.sensor] = drifted, doubtful != 0.0
+        drifted, doubtful = self.judge()
+        calm = ~sensors.board.restless(self.sensor, now_ms)
+        sensors.slow[self.sensor] = np.where(calm, drifted, 0.0)
+        sensors.held[self.sensor] = calm & (doubtful != 0.0)
+        sensors.rising[self.sensor] = self.rising()
 
     def close(self, d: Derived, now_ms: int) -> None:
         """Five minutes are over: one level more of each sensor; what says nothing keeps its last one."""
@@ -171,26 +173,21 @@ class Trends:
                 now[j, span], effect[j, span] = value, per_unit
         return now, effect
 
-    def restart(self, sensors: list[int]) -> None:
-        """Behind some sensors, by their numbers, the plant has changed: what was before does not count."""
-        if sensors:
-            at = self.place[sensors]
-            self.level[:, at[at >= 0]] = np.nan
-
     @staticmethod
     def _push(kept: Array, new: Array) -> None:
         kept[:-1] = kept[1:]
         kept[-1] = np.where(np.isfinite(new), new, kept[-2])
 
     def _own(self, levels: Array) -> Array:
-        """Levels less the median of the hall's, where that has enough sensors (n, S)."""
-        own = levels.copy()
+        """Levels, each from its own mean, less the median of the hall's where that has enough sensors (n, S)."""
+        own = levels - levels.mean(axis=0)
+        centred = own.copy()
         whole: NDArray[np.bool_] = np.asarray(np.isfinite(levels).all(axis=0))
         for at, peers in self.peers:
             there = peers[whole[peers]]
             if len(there) >= LEAST_PEERS:
-                own[:, at] -= np.median(levels[:, there], axis=1)[:, None]
-        return own
+                own[:, at] -= np.median(centred[:, there], axis=1)[:, None]
+        return np.asarray(own)
 
     def judge(self) -> tuple[Array, Array]:
         """Return how far each has drifted, and by how much one is in doubt [K] (S,), 0 for none."""
@@ -203,6 +200,12 @@ class Trends:
             drifted = np.where(even & (rise >= RISE_K), line.rise, drifted)
             doubtful = np.where(even & (rise >= DOUBT_K), line.rise, doubtful)
         return drifted, doubtful
+
+    def rising(self) -> NDArray[np.bool_]:
+        """Tell which have gone on a line of late: what may become a drift is no step (S,)."""
+        n, least = BEGINS
+        line = line_through(self._own(self.level[-n:]))
+        return np.asarray((line.share >= least) & (np.abs(line.rise) >= DOUBT_K))
 
     def _siblings(self) -> Ints:
         """The other channel of the same rack, -1 for none."""
