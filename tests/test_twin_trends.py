@@ -13,7 +13,7 @@ from twin.engine import Engine
 from twin.ensemble import make_state
 from twin.sync import sensorfaults as sf
 from twin.sync import trends
-from twin.sync.evidence import Board
+from twin.sync.evidence import DISTURBED_MS, Board
 from twin.sync.heard import Heard
 from twin.sync.names import Names
 from twin.sync.sensorfaults import Sensors
@@ -287,3 +287,28 @@ def test_the_plant_not_the_sensor_a_flow_that_changes_at_once_is_followed(share)
     assert [e for e in told if e.component == SITE.rack_ids[rack]] == []
     true = float(beside.emulator.engine.state.rack_flow_kw_per_k[0, rack])
     assert float(beside.twin.state.rack_flow_kw_per_k[:, rack].mean()) == pytest.approx(true, rel=0.15)
+
+
+# --- whom machines and nodes disturb ----------------------------------------------------------
+
+
+def test_a_node_that_goes_down_disturbs_its_rack_and_a_twentieth_of_them_their_hall():
+    names = Names(
+        {INLET: SITE.rack_ids, OUTLET: SITE.rack_ids, HOT: SITE.hall_ids, ("node", "power_kw"): SITE.node_ids}
+    )
+    every = np.arange(names.count)
+    hall = load_site("hall")
+    big = Board(hall, Names({INLET: hall.rack_ids, HOT: hall.hall_ids, ("node", "power_kw"): hall.node_ids}))
+    big.disturb_nodes(np.array([7]), T0_MS)
+    restless = np.flatnonzero(big.restless(np.arange(len(big.since_ms)), T0_MS + MINUTE_MS))
+    rack = int(hall.node_rack[7])
+    nodes = len(hall.rack_ids) + len(hall.hall_ids) + np.flatnonzero(hall.node_rack == rack)
+    assert restless.tolist() == [rack, *nodes.tolist()]
+    assert big.disturbed(T0_MS + MINUTE_MS)
+    board = Board(SITE, names)
+    board.disturb_nodes(np.array([0]), T0_MS)  # one of sixteen
+    air = board.hall >= 0
+    assert (board.restless(every, T0_MS)[air] == (board.hall[air] == 0)).all()
+    board.disturb(T0_MS)
+    assert board.restless(every, T0_MS).all()
+    assert not board.restless(every, T0_MS + DISTURBED_MS).any()

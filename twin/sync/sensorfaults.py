@@ -122,7 +122,8 @@ class Sensors:
 
     def absurd(self, heard: Heard, time_ms: int) -> Flags:
         """Tell which readings are so far from what was predicted that no plant does it, whatever others say."""
-        most_var = DISTURBED * heard.jump_var if self.board.disturbed(time_ms) else heard.jump_var
+        restless = self.board.restless(heard.sensor, time_ms)
+        most_var = np.where(restless, DISTURBED * heard.jump_var, heard.jump_var)
         return np.asarray(np.abs(heard.value - heard.mean) > ABSURD * np.sqrt(heard.var + most_var))
 
     def note(self, heard: Heard, time_ms: int) -> None:
