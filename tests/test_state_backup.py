@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import resource
 import sqlite3
 import tarfile
 import threading
@@ -280,6 +281,21 @@ def test_a_damaged_backup_is_refused_and_nothing_moves(home, tmp_path, how, says
         restore.run(home, str(file))
     assert contents(home) == before
     assert not (tmp_path / "escape").exists()
+    assert not (home / backup.STAGED).exists()
+
+
+def test_a_place_that_cannot_be_written_is_no_damaged_backup(home, tmp_path):
+    file = tmp_path / "b.tar"
+    backup.run(home, str(file), force=False)
+    before, (soft, hard) = contents(home), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))  # as a disk that is full: the second kilobyte is refused
+    try:
+        with pytest.raises(ConfigError, match="cannot be written: File too large; .*free space") as told:
+            restore.run(home, str(file))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert told.value.where.startswith(str(home))
+    assert contents(home) == before
     assert not (home / backup.STAGED).exists()
 
 

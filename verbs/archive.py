@@ -87,6 +87,11 @@ def unpack(archive: Path, to: Path, told: Told) -> dict[str, Any]:
         with tarfile.open(archive, "r:*") as tar:
             found = _members(archive, tar, to, told)
     except (tarfile.TarError, EOFError, OSError) as error:
+        # the archive's own place is in no error of writing, and a broken gzip has no number
+        if isinstance(error, OSError) and error.errno and error.filename != str(archive):
+            cure = "check its permissions and free space; the state is as it was"
+            found = f"cannot be written: {error.strerror}"
+            raise ConfigError(str(error.filename or to), found, "a folder with room", cure) from error
         raise _damaged(archive, f"cannot be read: {error}") from error
     manifest = found.pop(MANIFEST, None)
     if manifest is None:
