@@ -290,7 +290,7 @@ def test_a_place_that_cannot_be_written_is_no_damaged_backup(home, tmp_path):
     before, (soft, hard) = contents(home), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))  # as a disk that is full: the second kilobyte is refused
     try:
-        with pytest.raises(ConfigError, match="cannot be written: File too large; .*free space") as told:
+        with pytest.raises(ConfigError, match=r"cannot be written: File too large; .*free space") as told:
             restore.run(home, str(file))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
