@@ -9,7 +9,7 @@ from plant.site import load_site
 from twin.telemetry.mapping import load_mapping
 from twin.telemetry.memory_store import MemoryStore
 from twin.telemetry.store import Batch
-from verbs import backup, export, ingest, map_explain, score, settings, site_import, sync_report, table
+from verbs import backup, export, ingest, map_explain, map_suggest, score, settings, site_import, sync_report, table
 from verbs.doctor_sources import checks
 from verbs.feeding import check
 from verbs.settings_sources import SourceTable
@@ -170,3 +170,14 @@ def test_doctor_says_every_fault_of_the_settings_once_and_every_cure(tmp_path):
     assert "1..3600 s" in cure
     assert "did you mean 'url'?" in cure
     assert "did you mean" not in found
+
+
+def test_what_a_shipped_rule_knows_is_proposed_as_its_file(tmp_path):
+    rows = [LINE.format(name="ups-a"), "cpu,cpu=cpu-total,host=a usage_idle=40", "rack_box,rack=r1 inlet_temp=22"]
+    (tmp_path / "t.lp").write_text("\n".join(f"{row} 1795000000000000000" for row in rows))
+    (tmp_path / "m.toml").write_text('[hosts]\na = "lab/a/r01/n01"\n')
+    got = map_suggest.run([str(tmp_path / "t.lp")], str(tmp_path / "m.toml"), "tiny")
+    assert (got["include"], got["include_takes"], got["unmatched"]) == (["builtin:telegraf"], 2, 3)
+    assert [one["channel"] for one in got["items"]] == ["rack.inlet_c"]
+    (tmp_path / "new.toml").write_text(map_suggest.as_text(got))
+    assert len(load_mapping(tmp_path / "new.toml").matchers) > 50
