@@ -194,7 +194,7 @@ def _taken_by_copies(d: Derived, rows: Ints) -> Array:
     """Return what copies under way may take of the links between halls (len(rows), H, H) [GB/s]."""
     f, s = d.fabric, d.state
     link = f.hall_gb_per_s[rows]
-    at, column = np.nonzero((d.live_phase[rows] == MOVING) | s.job_ahead[rows].take(d.live, axis=1))
+    at, column = np.nonzero((d.live_phase[rows] == MOVING) | s.job_ahead.take(d.live, axis=1)[rows])
     taken = np.zeros(link.shape)
     if len(at):
         job = d.live[column]

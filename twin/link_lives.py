@@ -71,8 +71,8 @@ def _watch_stalls(d: Derived) -> None:
     """Note since when the network lets nothing through to a job; after the time-out it goes back to the queue."""
     s = d.state
     rows = np.flatnonzero(d.fabric.watch)
-    standing = d.fabric.stalled[rows] & (s.job_phase[rows].take(d.live, axis=1) == RUNNING)
-    since = s.job_stall_ms[rows].take(d.live, axis=1)
+    standing = d.fabric.stalled[rows] & (s.job_phase.take(d.live, axis=1)[rows] == RUNNING)
+    since = s.job_stall_ms.take(d.live, axis=1)[rows]
     since = np.where(standing, np.where(since < 0, s.grid_ms, since), -1)
     over = standing & (s.grid_ms - since >= STALL_TIMEOUT_MS)
     s.job_stall_ms[rows[:, None], d.live] = np.where(over, -1, since)

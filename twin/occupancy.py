@@ -32,7 +32,7 @@ def refresh_live(d: Derived) -> None:
 def refresh_load(d: Derived, rows: Rows) -> None:
     """Compute what is taken and used of each node (rows, N)."""
     s, t = d.state, d.state.jobs
-    phase = s.job_phase[rows].take(d.live, axis=1)
+    phase = s.job_phase.take(d.live, axis=1)[rows]
     d.live_phase[rows] = phase
     d.slot_view = None
     d.kernels.occupancy(
@@ -66,7 +66,7 @@ def _activity(d: Derived, rows: Rows) -> Array:
         return flat  # one row for all
     first, last = t.profile_start[:-1][d.live], t.profile_start[1:][d.live]
     step_ms = int(t.profile_step_s * 1000)
-    age_ms = d.state.grid_ms - d.state.job_start_ms[rows].take(d.live, axis=1)
+    age_ms = d.state.grid_ms - d.state.job_start_ms.take(d.live, axis=1)[rows]
     d.profile_due_ms = d.state.grid_ms + int((step_ms - age_ms % step_ms).min(initial=step_ms))
     place = np.clip(first + age_ms // step_ms, first, np.maximum(last - 1, first))
     values = t.profile_frac.take(np.minimum(place, len(t.profile_frac) - 1))
@@ -121,7 +121,7 @@ def _share(d: Derived, rows: Rows) -> Array:
     """Return what live jobs give of what is demanded (M, live), of these rows: a replica what its service delivers."""
     assert d.services is not None
     phase, out = d.live_phase[rows], d.speed.copy()
-    begun = d.state.job_start_ms[rows].take(d.live, axis=1) >= 0
+    begun = d.state.job_start_ms.take(d.live, axis=1)[rows] >= 0
     in_queue = (phase == J.WAITING) | (phase == J.HELD)
     asked = (phase > J.NOT_ARRIVED) & (phase < J.DONE) & (~in_queue | begun)
     out[rows] = d.services.share(d, rows, asked, d.speed[rows])

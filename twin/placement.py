@@ -114,7 +114,7 @@ def _room(d: Derived, rows: Ints) -> Flags:
     open_ = (s.node_phase[rows] == ON) & ~d.fabric.closed_nodes()[rows] & (d.used_frac[rows] + least <= ROOM)
     halls = segment_sum(open_.astype(np.float64), d.layout.hall_nodes)
     count = np.concatenate([halls, halls.sum(axis=1, keepdims=True)], axis=1)
-    hall = s.job_hall[rows].take(d.live, axis=1)  # -1 takes the last column: any hall
+    hall = s.job_hall.take(d.live, axis=1)[rows]  # -1 takes the last column: any hall
     return np.asarray(
         np.take_along_axis(count, np.where(hall < 0, count.shape[1] - 1, hall), axis=1) >= t.width[d.live]
     )
