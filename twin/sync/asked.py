@@ -43,7 +43,7 @@ class Asked:
     def take(self, use: NDArray[np.bool_]) -> Asked:
         """Some of them."""
         one = self
-        predicted = None if one.predicted is None else one.predicted[:, use]
+        predicted = None if one.predicted is None else one.predicted.compress(use, axis=1)
         return Asked(
             one.operator, one.at[use], one.value[use], one.time_ms[use], one.mean[use], one.var[use],
             one.error_var[use], one.noise_var[use], predicted,

@@ -140,7 +140,7 @@ class Synchroniser:
         told = np.isfinite(mean)
         if not told.all():
             said, mean, variance = said.take(told), mean[told], variance[told]
-            predicted = None if predicted is None else np.ascontiguousarray(predicted[:, told])
+            predicted = None if predicted is None else predicted.compress(told, axis=1)
         return Expected(o, said, predicted, mean, variance)
 
     def _hear_round(self, d: Derived, r: Round, now_ms: int) -> set[str]:
@@ -203,7 +203,7 @@ class Synchroniser:
             # what nobody can tell now, and a node that draws nothing, says nothing about its parameters
             told = mean > DRAWS_KW if o.kind == "node" else np.isfinite(mean)
             if not told.all():
-                at, predicted, mean = at[told], predicted[:, told], mean[told]
+                at, predicted, mean = at[told], predicted.compress(told, axis=1), mean[told]
             if len(at):
                 error_var = o.error_sd**2 + (o.error_frac * mean) ** 2
                 noise_var = np.full(len(at), o.noise_sd**2)
