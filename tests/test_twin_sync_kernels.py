@@ -11,10 +11,12 @@ from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twin import numba_sync
 from twin.engine import Engine
 from twin.kernels import kernels
 from twin.sync.innovations import STATISTICS
 from twin.sync.spread import quantiles
+from verbs.warm import follow
 
 PLAIN, FAST = kernels("numpy"), kernels("numba")
 SLOTS, SENSORS = 4, 9
@@ -121,6 +123,14 @@ def test_statistics_are_the_same(seed: int, members: int) -> None:
         counts[...] = form.sync_statistics(*told, *arrays)
 
     both(act, np.zeros(2), last, scaled, np.zeros(len(STATISTICS)))
+
+
+def test_setup_compiles_all_that_sync_computes() -> None:
+    """No first run waits: following a site for a while calls every kernel of sync."""
+    follow(ticks=8)
+    names = [name for name in dir(numba_sync) if name.startswith("sync_")]
+    assert len(names) == 10
+    assert all(getattr(numba_sync, name).signatures for name in names)
 
 
 def test_ten_minutes_of_readings_is_taken_in_alike_by_both_forms() -> None:
