@@ -146,7 +146,8 @@ def test_who_has_gone_half_way_is_in_doubt_and_moves_nothing():
     assert not hour.sensors.out[g]
 
 
-def test_after_a_machine_has_stopped_nobody_is_in_doubt():
+def test_after_a_machine_has_stopped_nobody_is_in_doubt_but_beside_many_others():
+    assert len(SITE.rack_ids) // len(SITE.hall_ids) < trends.MANY_PEERS
     hour = calm_hour()
     g = hour.outlet(1)
     for k in range(24):
@@ -154,6 +155,12 @@ def test_after_a_machine_has_stopped_nobody_is_in_doubt():
         hour.five_minutes({g: 2.0 * k / 12.0})
         assert hour.found() == []
         assert not hour.sensors.held.any()
+    hour.trends.beside_others[...] = True  # as in a hall of many racks
+    hour.trends._own = lambda levels: levels - levels.mean(axis=0)  # type: ignore[method-assign]
+    hour.sensors.board.disturb(hour.now_ms)
+    hour.five_minutes({g: 4.0})
+    assert hour.found() == [g]
+    assert abs(hour.sensors.slow[g]) >= trends.RESTLESS * trends.RISE_K
 
 
 def test_a_sensor_that_said_nothing_for_an_hour_is_not_judged():

@@ -237,7 +237,7 @@ class Sensors:
             if self._steps(heard, i, time_ms, gross=True):
                 return
             self.shut(g, time_ms, STUCK if self.same[g] >= SAME_FROZEN else JUMPED, said)
-        elif calm and not gross and heard.drift_k[i] > 0.0:
+        elif (calm or self.slow[g]) and not gross and heard.drift_k[i] > 0.0:
             self._drifts(heard, i, time_ms, said)
 
     def _drifts(self, heard: Heard, i: int, time_ms: int, said: str) -> None:

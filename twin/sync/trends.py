@@ -34,9 +34,10 @@ EVERY_MS = 300_000
 SPANS: tuple[tuple[int, float], ...] = ((7, 0.98), (9, 0.95), (13, 0.9))
 BEGINS = (5, 0.9)
 RISE_K, DOUBT_K = 0.75, 0.4  # of the line, from end to end: a drift; and what leaves the parameters in doubt
+RESTLESS = 2.0  # so many times further while machines start and stop
 LOAD = 2.0  # where the plant was expected to move more than so many times the rise, the twin may be wrong about that
 ALSO = 0.5  # the other channel of the rack has risen by this share: the air itself
-LEAST_PEERS = 4
+LEAST_PEERS, MANY_PEERS = 4, 8  # for a median; for one that tells also while machines change
 INLET, OUTLET, HOT = ("rack", "inlet_c"), ("rack", "outlet_c"), ("hall", "hot_c")
 READINGS = 24  # in five minutes, at most
 
@@ -105,6 +106,8 @@ class Trends:
         self.place = np.full(names.count, -1, dtype=np.int64)
         self.place[self.sensor] = np.arange(n)
         self.peers, self.sibling = self._peers(), self._siblings()
+        self.beside_others = np.zeros(n, dtype=bool)
+        """Whose hall had enough sensors for a median when last looked at."""
         self.said, self.heard = np.full((READINGS, n), np.nan), np.zeros(n, dtype=np.int64)
         self.expected_sum, self.learned_k = np.zeros((2, n))
         self.level, self.plain = np.full((2, SPANS[-1][0], n), np.nan)
@@ -143,9 +146,11 @@ class Trends:
             return
         self.close(d, now_ms)
         drifted, doubtful = self.judge()
-        calm = ~sensors.board.restless(self.sensor, now_ms)
+        # what machines do to the air of a hall all its racks say, and that has been taken off; not of each alike
+        restless = sensors.board.restless(self.sensor, now_ms)
+        calm = ~restless | (self.beside_others & (np.abs(drifted) >= RESTLESS * RISE_K))
         sensors.slow[self.sensor] = np.where(calm, drifted, 0.0)
-        sensors.held[self.sensor] = calm & (doubtful != 0.0)
+        sensors.held[self.sensor] = (doubtful != 0.0) & (~restless | self.beside_others)
         sensors.rising[self.sensor] = self.rising()
 
     def close(self, d: Derived, now_ms: int) -> None:
@@ -185,6 +190,7 @@ class Trends:
         whole: NDArray[np.bool_] = np.asarray(np.isfinite(levels).all(axis=0))
         for at, peers in self.peers:
             there = peers[whole[peers]]
+            self.beside_others[at] = len(there) >= MANY_PEERS
             if len(there) >= LEAST_PEERS:
                 own[:, at] -= np.median(centred[:, there], axis=1)[:, None]
         return np.asarray(own)
