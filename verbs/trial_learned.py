@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plant import power
 from plant.site import Site
 from twin.derived import Derived
 from twin.layout import layout_of, segment_sum
@@ -19,6 +18,7 @@ from verbs.trial_run import Trial
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Z90 = 1.6449  # half width of the middle 90 % of a normal distribution, in standard deviations
+LEAST_KW = 1e-6  # less is nothing
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,21 @@ def _capacity(site: Site, s: State) -> Array:
     return np.log(np.maximum(segment_sum(duty, layout_of(site).loop_chillers), 1e-9))
 
 
+CURVE = ("node_power_scale", "rack_idle_scale", "rack_bend_scale", "rack_psu_loss_scale")
+"""What makes the power of a node out of its work; a node at idle tells none of them from the others."""
+
+
 def node_power(site: Site, s: State) -> Array:
-    """Power that each node asks for now [kW] in the logarithm: scale times what its work asks for (M, N)."""
-    util = Derived(site, s, layout_of(site)).util_frac
-    base = power.demand_kw(util, site.node_idle_kw, site.node_peak_kw, site.node_concave_frac, site.node_curves)
-    return np.asarray(np.log(base * s.node_power_scale))
+    """Power that each node draws at its present work [kW] in the logarithm, as its meter shows it (M, N)."""
+    return np.asarray(np.log(np.maximum(Derived(site, s, layout_of(site)).node_kw, LEAST_KW)))
+
+
+def _at_this_work(told: State, prior: State) -> State:
+    """The twin as it is told, with what it believed of power before the first reading."""
+    out = told.fork()
+    for name in CURVE:
+        out.arrays[name] = prior.arrays[name].copy()
+    return out
 
 
 PARAMETERS: tuple[Parameter, ...] = (
@@ -84,11 +94,13 @@ def learned(trial: Trial, who: str, excited: Mapping[str, Flags]) -> dict[str, L
     for p in PARAMETERS:
         posterior, true = p.value(site, twin.told), p.value(site, truth)[0]
         prior = p.value(site, twin.prior)
-        if p.kind == "node":  # the prior belief at this work: the spread of the scale around what the work's class asks
-            prior = posterior - np.log(twin.told.node_power_scale) + np.log(twin.prior.node_power_scale)
+        shown = excited.get(p.name, np.zeros(len(true), dtype=bool))
+        if p.kind == "node":
+            prior = p.value(site, _at_this_work(twin.told, twin.prior))
+            shown = shown & (true > np.log(LEAST_KW))  # a node that is off has no work
         out[p.name] = Learned(
             true - prior.mean(axis=0), prior.std(axis=0, ddof=1), (posterior - prior.mean(axis=0)).mean(axis=0),
-            posterior.std(axis=0, ddof=1), excited.get(p.name, np.zeros(len(true), dtype=bool)),
+            posterior.std(axis=0, ddof=1), shown,
         )  # fmt: skip
     return out
 

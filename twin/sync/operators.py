@@ -180,7 +180,7 @@ OPERATORS: tuple[Operator, ...] = (
         "rack", "outlet_c", lambda d: d.state.rack_air_c, of("rack_air_c", "rack_mass_c"),
         of("rack_flow_kw_per_k", "rack_ua_kw_per_k", "rack_mass_kj_per_k"), "rack_outlet_bias_k",
         # more than the sensor's own 0.13: while a load changes, the minute in which it was told misfits too
-        error_sd=0.28, noise_sd=0.04, at_rest=True, jump_sd=2.0, drift_k=1.5, steps="rack_flow_kw_per_k",
+        error_sd=0.2, noise_sd=0.04, at_rest=True, jump_sd=2.0, drift_k=1.5, steps="rack_flow_kw_per_k",
     ),
     Operator("node", "gpu_c", lambda d: d.state.gpu_c, of("gpu_c"), error_sd=1.0, noise_sd=2.0, sensors=_gpu_nodes,
         jump_sd=10.0, every_ms=SLOW_MS,

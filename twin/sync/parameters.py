@@ -42,7 +42,8 @@ class Parameter:
 PARAMETERS: tuple[Parameter, ...] = (
     Parameter("rack_mass_kj_per_k", PRIOR.rack_mass_frac, 0.5, 2.0, 0.1),
     Parameter("rack_ua_kw_per_k", PRIOR.rack_ua_frac, 0.5, 2.0, 0.1),
-    Parameter("rack_flow_kw_per_k", PRIOR.rack_flow_frac, 0.5, 2.0, 0.1),
+    # 1.2 % of the flow is 0.2 K of an outlet, as much as its sensor may err; a higher floor drowns what transients say
+    Parameter("rack_flow_kw_per_k", PRIOR.rack_flow_frac, 0.5, 2.0, 0.1, floor=0.1),
     Parameter("rack_recirc_frac", 0.01, 0.0, 0.95, 0.02, log=False, of_site=False, floor=0.5),
     # Not the set-point itself but what the hall's control makes of it: its sensor errs, people change it.
     Parameter("hall_setpoint_c", 0.5, 5.0, 45.0, 5.0, log=False, of_site=False, floor=0.2),
@@ -53,7 +54,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("chiller_capacity_kw", PRIOR.chiller_capacity_frac, 0.5, 1.5, 0.1),
     Parameter("chiller_cop", PRIOR.chiller_cop_frac, 0.5, 2.0, 0.1),
     # The scale also carries what the twin cannot know of a job's activity.
-    Parameter("node_power_scale", PRIOR.node_power_frac, 0.3, 3.0, 0.5, of_site=False, floor=0.33),
+    Parameter("node_power_scale", PRIOR.node_power_frac, 0.3, 3.0, 0.5, of_site=False),
     Parameter("rack_idle_scale", PRIOR.idle_frac, 0.5, 2.0, 0.1, of_site=False),
     Parameter("rack_bend_scale", PRIOR.bend_frac, 0.3, 3.0, 0.1, of_site=False),
     Parameter("rack_psu_loss_scale", PRIOR.psu_loss_frac, 0.5, 2.0, 0.1, of_site=False),
