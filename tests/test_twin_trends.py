@@ -156,7 +156,7 @@ def test_after_a_machine_has_stopped_nobody_is_in_doubt_but_beside_many_others()
         assert hour.found() == []
         assert not hour.sensors.held.any()
     hour.trends.beside_others[...] = True  # as in a hall of many racks
-    hour.trends._own = lambda levels: levels - levels.mean(axis=0)  # type: ignore[method-assign]
+    hour.trends.peers = []
     hour.sensors.board.disturb(hour.now_ms)
     hour.five_minutes({g: 4.0})
     assert hour.found() == [g]
