@@ -319,3 +319,15 @@ def test_a_node_that_goes_down_disturbs_its_rack_and_a_twentieth_of_them_their_h
     board.disturb(T0_MS)
     assert board.restless(every, T0_MS).all()
     assert not board.restless(every, T0_MS + DISTURBED_MS).any()
+
+
+def test_three_wrong_readings_in_a_row_are_no_other_unit():
+    names = Names({OUTLET: SITE.rack_ids})
+    sensors, rng, ones = Sensors(names, Board(SITE, names)), np.random.default_rng(5), np.ones(RACKS)
+    for k in range(120):
+        value = 30.0 + 0.12 * rng.standard_normal(RACKS)
+        value[0] = {90: 85.0, 91: 0.0, 92: 0.0}.get(k, value[0])  # 0 C taken for F would be 32 C
+        heard = Heard(np.arange(RACKS), value, 30.0 * ones, 0.3**2 * ones, 4.0 * ones, "C", 1.5 * ones)
+        sensors.note(heard, T0_MS + k * MINUTE_MS)
+        sensors.judge(heard, T0_MS + k * MINUTE_MS)
+    assert not sensors.out.any()

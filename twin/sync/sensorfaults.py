@@ -225,7 +225,7 @@ class Sensors:
         said = f"{heard.value[i]:.4g} where {heard.mean[i]:.4g} was expected"
         if self.same[g] >= SAME_NOISY and bool(self._stands_still(heard.sensor[i : i + 1])[0]):
             self.shut(g, time_ms, STUCK, f"{heard.value[i]:.4g} for {self.same[g] + 1} readings")
-        elif self.odd[g] >= ODD_READINGS and (slip := _slip(heard, i)):
+        elif self.odd[g] >= ODD_READINGS and (slip := _slip(heard, i, float(self.first_odd[g]))):
             self.shut(g, time_ms, UNIT, f"{said}; reads like {slip}")
         elif agreed or (
             calm and self.run[g] >= DRIFT_READINGS and not self.slow[g] and self._steps(heard, i, time_ms, gross=gross)
@@ -314,10 +314,11 @@ class Sensors:
         return np.where(far, (scaled / TRIM) ** 2, 1.0)
 
 
-def _slip(heard: Heard, i: int) -> str:
-    """The unit that a gross reading would be right in, or nothing."""
+def _slip(heard: Heard, i: int, first: float) -> str:
+    """The unit that a gross reading and the first one in its row would be right in, or nothing; 0 is no unit's."""
     sd = float(np.sqrt(heard.var[i] + heard.jump_var[i]))
+    said = (float(heard.value[i]), first)
     for name, scale, offset in SLIPS.get(heard.unit_of(i), ()):
-        if abs(heard.value[i] * scale + offset - heard.mean[i]) <= GOOD_SIGMAS * sd:
+        if all(v != 0.0 and abs(v * scale + offset - heard.mean[i]) <= GOOD_SIGMAS * sd for v in said):
             return name
     return ""
