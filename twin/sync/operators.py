@@ -152,8 +152,7 @@ OPERATORS: tuple[Operator, ...] = (
     Operator(
         "loop", "supply_c", lambda d: d.state.loop_supply_c, of("loop_supply_c"),
         (Link("loop_water_kj_per_k"), Link("chiller_capacity_kw", _chillers_of_loop)), "loop_supply_bias_k",
-        # a step's heat is unknown to 6 % (45 kJ/K for each kW): with more the water drifts instead of being learned
-        error_sd=0.13, noise_sd=0.02, at_rest=True,
+        error_sd=0.13, noise_sd=0.05, at_rest=True,
     ),
     Operator("cdu", "coolant_c", lambda d: d.state.cdu_coolant_c, of("cdu_coolant_c"), error_sd=0.3, noise_sd=0.3),
     Operator("loop", "flow_frac", water_flow_frac, of("loop_flow_frac"), error_sd=0.015, noise_sd=0.02, jump_sd=0.15),
