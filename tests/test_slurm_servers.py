@@ -142,6 +142,16 @@ def test_the_site_made_of_its_list_has_its_nodes_racks_and_accelerators(world: W
     assert world.scheduler.cpus_of("n1") == CPUS
 
 
+def _used(clock: list[tuple[int, float, float]], start_ms: int, end_ms: int) -> dict[str, float]:
+    """Share of each node's CPUs that the kernel counted for the two busy jobs between two times."""
+    inside = [row for row in clock if start_ms <= row[0] < end_ms]
+    passed_s = (inside[-1][0] - inside[0][0]) / 1000.0
+    busy = [(inside[-1][k] - inside[0][k]) / passed_s for k in (1, 2)]
+    assert min(busy) > 0.05, "the machine gave the jobs something to measure"
+    wide = busy[1] / 2 / CPUS
+    return {"n1": busy[0] / CPUS, "n3": wide, "n4": wide, "n5": 0.0, "n6": 0.0, "n2": 0.0}
+
+
 def test_jobs_and_what_they_use_are_those_of_slurm(world: World, tmp_path: Path) -> None:
     slurm = world.slurm
     burner = slurm.submit(BURN.format(busy=0.7), "-w", "n1", "-c1", "--time=30")
@@ -175,14 +185,12 @@ def test_jobs_and_what_they_use_are_those_of_slurm(world: World, tmp_path: Path)
     edge_ms = world.profile.edge_ms(wall_ms()) + 2 * world.profile.bin_ms  # two bins more, to have something to compare
     world.within(60, lambda: measured() and world.profile.edge_ms(wall_ms()) >= edge_ms, "two bins more")
     first_ms = min(min(bins) for bins in world.profile.bins.values())
-    inside = [row for row in clock if max(edge_ms - 60_000, first_ms) <= row[0] < edge_ms]
-    passed = (inside[-1][0] - inside[0][0]) / 1000.0
-    busy = [(inside[-1][k] - inside[0][k]) / passed for k in (1, 2)]
-    assert min(busy) > 0.05, "the machine gave the jobs something to measure"
-    wanted = {"n1": busy[0] / CPUS, "n3": busy[1] / 2 / CPUS, "n4": busy[1] / 2 / CPUS}
-    wanted |= {"n5": 0.0, "n6": 0.0, "n2": 0.0}
-    found = {node: world.util(node) for node in wanted}
-    assert found == pytest.approx(wanted, abs=TOLERANCE), found
+    # A bin may have ended between the last look and now; how much the jobs get changes with what else runs here.
+    wanted = [
+        _used(clock, max(end_ms - 60_000, first_ms), end_ms) for end_ms in (edge_ms, edge_ms + world.profile.bin_ms)
+    ]
+    found = {node: world.util(node) for node in wanted[0]}
+    assert any(found == pytest.approx(one, abs=TOLERANCE) for one in wanted), (found, wanted)
     print(f"jobs after {took:.1f} s, use after {told:.1f} s, utilisation {found}, by the kernel {wanted}")
     assert not world.profile.trouble
     assert not slurm.dead()
@@ -193,7 +201,7 @@ def test_jobs_and_what_they_use_are_those_of_slurm(world: World, tmp_path: Path)
     store.close()
     assert set(told.component) == {world.id(f"n{i}") for i in (1, 3, 4, 5, 6)}
     newest = told.value[told.component == world.id("n1")][-2:]
-    assert newest.mean() == pytest.approx(wanted["n1"], abs=TOLERANCE)
+    assert any(newest.mean() == pytest.approx(one["n1"], abs=TOLERANCE) for one in wanted), (newest, wanted)
 
 
 def test_a_drained_node_is_cordoned_and_its_job_runs_on(world: World) -> None:

@@ -168,8 +168,11 @@ class InfluxServer:
             self._influxd = None
 
     def pause_database(self) -> None:
-        """influxd alive but silent."""
+        """influxd alive but silent, when this returns."""
         self._signal(signal.SIGSTOP)
+        until_s = time.monotonic() + READY_S
+        while self._influxd is not None and not _stands_still(self._influxd.pid) and time.monotonic() < until_s:
+            time.sleep(0.001)
 
     def continue_database(self) -> None:
         """influxd answering again."""
@@ -252,3 +255,9 @@ def _mounted(folder: Path, size_mb: int) -> Path | None:
     except OSError:
         return None
     return folder if done.returncode == 0 else None
+
+
+def _stands_still(pid: int) -> bool:
+    """Whether every thread of a process is stopped."""
+    states = [path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(state in "TtZX" for state in states)
