@@ -40,6 +40,7 @@ def test_fork_continues_bit_for_bit(capfd):
     assert found["state_bytes"] > 0
 
 
+@pytest.mark.slow
 def test_rehearsal_has_eight_plans_of_the_promised_size(capfd):
     found = results(capfd, "bench", "rehearse", "--members", "2", "--workers", "1")
     assert found.keys() >= set(REHEARSE.split())

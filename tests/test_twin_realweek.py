@@ -72,6 +72,7 @@ def write(file: Path, **columns: object) -> None:
 # --- the figures ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_open_loop_beats_the_peer_and_the_regressions(results: dict):
     open_loop = results["rows"][0]
     assert open_loop["horizon_s"] == 0
@@ -81,6 +82,7 @@ def test_open_loop_beats_the_peer_and_the_regressions(results: dict):
     assert open_loop["diff_vs_baseline_ci90"][1] < 0.0
 
 
+@pytest.mark.slow
 def test_ahead_beats_persistence_and_the_held_residual_of_the_regression(results: dict):
     ten_min, hour = results["rows"][1:]
     assert ten_min["mape"] < ten_min["persistence_mape"]
@@ -90,11 +92,13 @@ def test_ahead_beats_persistence_and_the_held_residual_of_the_regression(results
     assert results["in_sync"]
 
 
+@pytest.mark.slow
 def test_the_regressions_of_the_readme_are_reproduced(results: dict):
     found = {r["name"]: round(100 * r["mape"], 2) for r in results["regressions"]}
     assert found == {"linear": 2.03, "squares": 1.76, "roots": 1.5}
 
 
+@pytest.mark.slow
 def test_every_row_has_every_figure_and_a_reason_where_there_is_none(results: dict):
     json.dumps(results, allow_nan=False)
     for row in results["rows"]:
@@ -126,6 +130,7 @@ def test_readings_of_the_test_window_do_not_reach_the_open_loop_row(week: WeekDa
     assert mape(shaken[test], moved.said_kw[moved.law.name][test]) > 0.3
 
 
+@pytest.mark.slow
 def test_assimilation_is_inside_its_limits_and_beats_the_smoothed_regressions(results: dict):
     ten_min, hour = results["rows"][1:]
     assert ten_min["mape"] <= 0.0095
@@ -140,6 +145,7 @@ def test_assimilation_is_inside_its_limits_and_beats_the_smoothed_regressions(re
     assert 0.0139 < hour["baseline_mape"] < 0.0148
 
 
+@pytest.mark.slow
 def test_the_stated_interval_holds_and_is_narrower_than_the_climatology(results: dict):
     ten_min, hour = results["rows"][1:]
     assert ten_min["coverage80_n"] == 216
@@ -171,6 +177,7 @@ def test_the_engine_and_the_direct_sum_agree(week: WeekData):
     np.testing.assert_allclose(np.sort(there, axis=1), np.sort(here, axis=1), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_fitted_concave_law_comes_out_of_the_state(results: dict):
     assert results["engine_samples"] == HOUR
     assert results["engine_util_max_diff_frac"] < 1e-12
