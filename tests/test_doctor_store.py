@@ -36,7 +36,7 @@ def server(read, write):
             pass
 
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=httpd.serve_forever)
+    thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
     thread.start()
     try:
         yield f"http://127.0.0.1:{httpd.server_address[1]}"

@@ -353,9 +353,10 @@ def test_a_repair_that_works_cures_a_lemon(tmp_path):
 # --- the law of the house, and stories ------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "table",
-    [pytest.param("crews = 1", marks=pytest.mark.slow), "crews = 2\nspares = 1\nrestock_d = 0.05\nstandbys = 1"],
+    ["crews = 1", "crews = 2\nspares = 1\nrestock_d = 0.05\nstandbys = 1"],
 )
 def test_runs_split_anywhere_are_one_run(tmp_path, table):
     site = site_with(tmp_path, table)

@@ -218,7 +218,8 @@ def hot_story(site: Site, members: int) -> State:
     return state
 
 
-@pytest.mark.parametrize("members", [pytest.param(1, marks=pytest.mark.slow), 4])
+@pytest.mark.slow
+@pytest.mark.parametrize("members", [1, 4])
 def test_restored_run_equals_whole_run(site: Site, members: int, tmp_path: Path) -> None:
     whole = run(hot_story(site, members), site, END_MS).digest()
     for ms in (180_077, 270_078, 1_500_333, 2_370_077)[:: 1 if members > 1 else 3]:

@@ -70,6 +70,7 @@ def lived_one_by_one(case: ReliabilityCase, seed: int) -> tuple[float, int]:
     raise AssertionError("a job without work")
 
 
+@pytest.mark.slow
 def test_counts_say_what_a_list_of_servers_says():
     case = load_case(SMALL)
     ours = simulate(case, 2500, seed=3)

@@ -125,6 +125,7 @@ def test_queueing_before_the_first_start_is_no_outage():
     assert s.service_late_s[0, 0] == s.lost_service_s[0] == s.requests_lost[0, 0] == 0.0
 
 
+@pytest.mark.slow
 def test_a_snapshot_keeps_services_and_a_restored_run_its_bits(tmp_path):
     hours = 0.5 + np.arange(24) % 3 * 0.5
     table = replicas(service(0.6, 6.0, factor=hours), others=3)
