@@ -99,7 +99,10 @@ def added_up(series: Iterable[Mapping[str, Any]]) -> dict[Place, Bins]:
 
 
 def newest(bins: Bins, end_ms: int, bin_ms: int) -> Use:
-    """The mean over the last bins before `end_ms`, those before the first sample left out; one without any is idle."""
+    """The mean over the last bins before `end_ms`; one without any sample is idle.
+
+    The bin in which a job began counts only while there is no other: its first samples say 0.
+    """
     first = min(bins)
-    last = [at for at in range(end_ms - MEAN_BINS * bin_ms, end_ms, bin_ms) if at >= first]
+    last = [at for at in range(end_ms - MEAN_BINS * bin_ms, end_ms, bin_ms) if at > first] or [first]
     return Use(sum(bins.get(at, 0.0) for at in last) / max(len(last), 1), end_ms)
