@@ -105,4 +105,4 @@ def newest(bins: Bins, end_ms: int, bin_ms: int) -> Use:
     """
     first = min(bins)
     last = [at for at in range(end_ms - MEAN_BINS * bin_ms, end_ms, bin_ms) if at > first] or [first]
-    return Use(sum(bins.get(at, 0.0) for at in last) / max(len(last), 1), end_ms)
+    return Use(sum(bins.get(at, 0.0) for at in last) / len(last), end_ms)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from plant.errors import StoreUnavailable
-from twin.telemetry import influx_sender
+from twin.telemetry import confirmed, influx_sender
 from twin.telemetry.confirmed import Confirmed
 from twin.telemetry.influx_lane import Waiting
 from twin.telemetry.influx_query import Address
@@ -136,6 +136,24 @@ def test_such_lives_lose_nothing(words: str, tmp_path: Path, monkeypatch: pytest
     ]
     log, sent = live(actions, tmp_path, monkeypatch)
     assert {k: v for k, v in log.shown.items() if k[0] == "x"} == sent
+
+
+def test_a_mark_outlives_the_block_that_it_went_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept of a life that was cut off comes back, though its first block is kept no more."""
+    monkeypatch.setattr(confirmed, "KEPT_BLOCKS", 4)
+    lived = ["write", "tear", "restart", *["write"] * 5, "roll", "write"]
+    log, sent = live([(what, []) for what in lived], tmp_path, monkeypatch)
+    assert {reading: log.shown.get(reading) for reading in list(sent)[-4:]} == dict(list(sent.items())[-4:])
+
+
+def test_a_start_is_not_overheard_because_the_database_did_not_say_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str | None] = ["1", None, "2"]
+    monkeypatch.setattr(TornLog, "started", lambda self: said[0] if len(said) == 1 else said.pop(0))
+    log, sent = live([(what, []) for what in ("write", "write", "write", "restart")], tmp_path, monkeypatch)
+    assert len({time_ns for field, time_ns in log.shown if field == "block"}) >= 2, "a mark for each start"
+    assert len(sent) == 4
 
 
 def live(

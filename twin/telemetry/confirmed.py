@@ -135,7 +135,9 @@ class Confirmed:
             oldest, its_size = self._blocks.popleft()
             self._bytes -= its_size
             self._unfit.discard(oldest)
-            self._forget_mark(oldest)
+            # The mark of a life that goes on stands for what is left of it.
+            if mark := self._marks.pop(oldest, None):
+                self._marks.setdefault(self._blocks[0][0], mark)
             self._spool.forget(oldest)
 
     def _forget_mark(self, number: int) -> None:

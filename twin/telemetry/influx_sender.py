@@ -130,7 +130,7 @@ class Sender:
         if time.monotonic() - self._heard_s <= UNSEEN_S:
             return False
         started, before = self._query.started(), self._started
-        self._started = started
+        self._started = started or before
         # Where it does not say so, it can only be asked for what it was given last.
         changed = before not in (None, started) if started else not self._confirmed.has_newest(self._is_there)
         self._begins |= changed
@@ -139,7 +139,7 @@ class Sender:
     def _make_sure(self) -> None:
         """From the first block on that the database has forgotten send all again."""
         self._in_doubt = True
-        self._started = self._query.started()
+        self._started = self._query.started() or self._started
         if self._again_from is not None:
             self._send_again(self._again_from)
         while (first := self._confirmed.first_gone(self._is_there)) is not None:
