@@ -18,16 +18,23 @@ INSIDE2 = Z80**2
 
 
 @njit(cache=True, nogil=True)
-def _moments(values: Floats, deviation_out: Floats, mean_out: Floats, variance_out: Floats) -> None:
-    """Find deviations (M, n), mean and variance (n,), the sample's."""
+def _means(values: Floats, mean_out: Floats) -> None:
+    """Find the mean (n,) of each column."""
     members, n = values.shape
     mean_out[:] = 0.0
-    variance_out[:] = 0.0
     for m in range(members):
         for c in range(n):
             mean_out[c] += values[m, c]
     for c in range(n):
         mean_out[c] /= members
+
+
+@njit(cache=True, nogil=True)
+def _moments(values: Floats, deviation_out: Floats, mean_out: Floats, variance_out: Floats) -> None:
+    """Find deviations (M, n), mean and variance (n,), the sample's."""
+    members, n = values.shape
+    _means(values, mean_out)
+    variance_out[:] = 0.0
     for m in range(members):
         for c in range(n):
             x = values[m, c] - mean_out[c]
@@ -96,11 +103,7 @@ def _doubted(old: Floats, source: Ints, deviation: Floats, table: Floats, effect
     """Return mean (n,) of the columns of an array and the gain of each, doubted; find what one unit of it changes."""
     members, n = old.shape
     mean, gain, own = np.zeros(n), np.zeros(n), np.zeros(n)
-    for m in range(members):
-        for c in range(n):
-            mean[c] += old[m, c]
-    for c in range(n):
-        mean[c] /= members
+    _means(old, mean)
     for m in range(members):
         for c in range(n):
             spread = old[m, c] - mean[c]
